@@ -1,0 +1,32 @@
+"""What the gateway's configuration alone cannot say, as a LiteLLM callback. It renames; it decides nothing.
+
+LiteLLM's /v1/responses keeps only OpenAI's own parameters and drops the sampling values of the engine that a request
+gives (top_k, repetition_penalty, ...), which its other three routes pass on. Under `extra_body` they get through.
+Loaded by `callbacks:` in litellm_config.template.yaml; LiteLLM's documentation: "Call hooks".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litellm.integrations.custom_logger import CustomLogger
+
+ENGINE_VALUES = ("top_k", "min_p", "repetition_penalty", "seed", "stop", "min_tokens", "ignore_eos", "priority")
+
+
+class RequestValues(CustomLogger):  # type: ignore[misc]
+    """Keeps a request's own sampling values on /v1/responses."""
+
+    async def async_pre_call_hook(
+        self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
+    ) -> dict[str, Any]:
+        """Move the engine's sampling values of a responses request under `extra_body`."""
+        if call_type == "aresponses":
+            body = data.get("extra_body")
+            given = {name: data.pop(name) for name in ENGINE_VALUES if name in data}
+            if given:
+                data["extra_body"] = {**given, **(body if isinstance(body, dict) else {})}
+        return data
+
+
+request_values = RequestValues()

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# The gateway's entry: secrets, the configuration the engine's entry generates, the database, then LiteLLM.
+# The same script runs in the container and in the native runtime; only folders and addresses differ.
+set -euo pipefail
+
+scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+export STACK_ROOT=${STACK_ROOT:-$(dirname -- "$scripts")}
+export CONFIG_DIR=${CONFIG_DIR:-$STACK_ROOT/generated_configs}
+SECRETS_DIR=${SECRETS_DIR:-$STACK_ROOT/secrets}
+python=${STACK_PYTHON:-python3}
+export PYTHONPATH="$scripts${PYTHONPATH:+:$PYTHONPATH}"
+# shellcheck source=scripts/lib/secrets.sh
+source "$scripts/lib/secrets.sh"
+
+_main() {
+  load_secrets LITELLM_MASTER_KEY LITELLM_SALT_KEY POSTGRES_PASSWORD VLLM_API_KEY ANTHROPIC_AUTH_TOKEN
+  export DATABASE_URL="postgresql://llmproxy:${POSTGRES_PASSWORD:?}@${DATABASE_HOST:?}:${DATABASE_PORT:?}/litellm"
+  wait_for "the configuration" config_is_there
+  wait_for "the database" database_answers
+  prepare_database
+  offer_local_key &
+  exec litellm --config "$CONFIG_DIR/config.yaml" --host "${LITELLM_HOST:?}" --port "${LITELLM_PORT:?}"
+}
+
+# wait_for WHAT CHECK: returns as soon as CHECK succeeds; says once what it waits for.
+wait_for() {
+  local what=$1 check=$2
+  "$check" && return
+  echo "waiting for $what"
+  until "$check"; do
+    sleep 0.2
+  done
+}
+
+# Any configuration when started by hand; the accepted one when `up` said which.
+config_is_there() {
+  if [[ -n ${STACK_DIGEST:-} ]]; then
+    grep -qsF -- "$STACK_DIGEST" "$CONFIG_DIR/digest"
+  else
+    [[ -f $CONFIG_DIR/digest ]]
+  fi
+}
+
+database_answers() {
+  (exec 3<>"/dev/tcp/$DATABASE_HOST/$DATABASE_PORT") 2>/dev/null
+}
+
+# LiteLLM's image brings its own migration tool; where that cannot run, ours applies the same files.
+prepare_database() {
+  if [[ -n ${MIGRATIONS_DIR:-} ]]; then
+    "$python" -m stack.runtime.migrate "$MIGRATIONS_DIR"
+  fi
+}
+
+# sk-FAKE is an ordinary key with a limit, made or brought up to date once the gateway answers.
+offer_local_key() {
+  "$python" -m stack.local_key
+}
+
+_main "$@"

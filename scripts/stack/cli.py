@@ -1,0 +1,168 @@
+"""What a person types. The only module that prints and decides the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from stack import __version__, plan, views
+from stack.errors import StackError
+from stack.runtime.layout import Layout
+
+DESCRIPTION = """\
+One box, many models, one endpoint: serves a model from models/ with vLLM behind a LiteLLM gateway that speaks the
+OpenAI and Anthropic APIs on http://127.0.0.1:4000.
+
+  MODEL=smollm2-135m ./runMe.sh      start that model, or change to it; without MODEL: the one of vars.env
+  ./runMe.sh status                  how it is
+  ./runMe.sh down                    stop it; keys, usage and weights stay
+"""
+EPILOG = """\
+Settings: --set KEY=VALUE, models/NAME.yml, environment, vars.local.env, vars.env; the first that has it wins.
+Exit status: 0 it works, 1 something failed while running, 2 the configuration is wrong and nothing was started.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; errors are printed with place and cure, never as a traceback."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
+        arguments = ["up", *arguments]
+    if arguments[0] == "test":
+        return _test(arguments[1:])
+    options = _parser().parse_args(arguments)
+    environ = {**os.environ, **({"MODEL": options.model} if getattr(options, "model", "") else {})}
+    try:
+        return int(options.run(options, Layout.from_environ(environ), environ))
+    except StackError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        if error.exit_status == 2:
+            print("nothing was started or changed", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was started goes on: ./runMe.sh status", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="./runMe.sh", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
+        sub.set_defaults(run=run)
+        return sub
+
+    up = command("up", _up, "start the model, or change to it (what happens without a command)")
+    config = command("config", _config, "show every resolved value and where it comes from; secrets are not shown")
+    for sub in (up, config):
+        sub.add_argument("--model", default="", metavar="NAME", help="the model; the same as MODEL=NAME")
+        sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value; repeatable")
+    command("down", _down, "stop everything; requests under way may finish; keys, usage and weights stay")
+    status = command("status", _status, "show how each part is; exit status 0 if all are ready, else 1")
+    models = command("models", _models, "list the models there are")
+    logs = command("logs", _logs, "show what the parts print")
+    logs.add_argument("part", nargs="?", choices=("engine", "gateway", "database", "supervisor"), help="only this part")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on showing")
+    logs.add_argument("-n", "--lines", type=int, default=40, help="how many lines of each (%(default)s)")
+    bench = command("bench", _bench, "measure")
+    bench.add_argument("--startup", action="store_true", required=True, help="second start against bare `vllm serve`")
+    commands.add_parser("test", help="check formatting, types and behaviour; `./runMe.sh test --help` for parts of it")
+    for sub in (up, status, models, config, bench):
+        sub.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _up(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.display import reporter
+
+    made = plan.make(layout.root, environ, options.set)
+    for note in made.notes:
+        print(f"note: {note}", file=sys.stderr)
+    runtime = _runtime(layout, made.resolved["RUNTIME"])
+    with reporter(views.console(stderr=True)) as report:
+        report.note(f"serving {made.served.name} with the {runtime.name} runtime")
+        made = runtime.up(made, environ, options.set, report)
+    views.print_ready(made, as_json=options.json)
+    return 0
+
+
+def _down(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.display import reporter
+
+    runtime = _runtime(layout, environ.get("RUNTIME") or "auto", running=True)
+    with reporter(views.console(stderr=True)) as report:
+        stopped = runtime.down(report)
+    print("stopped; keys, usage and weights are kept" if stopped else "nothing was running")
+    return 0
+
+
+def _status(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    runtime = _runtime(layout, environ.get("RUNTIME") or "auto", running=True)
+    parts, watchers = runtime.parts(None), runtime.watchers()
+    views.print_status(runtime.running_model(), parts, watchers, as_json=options.json)
+    return 0 if parts and all(part.state == "ready" for part in parts) and all(watchers.values()) else 1
+
+
+def _models(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    return views.print_models(layout.root, environ, as_json=options.json)
+
+
+def _config(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    made = plan.make(layout.root, environ, options.set)
+    views.print_config(made, as_json=options.json)
+    return 0
+
+
+def _logs(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    runtime = _runtime(layout, environ.get("RUNTIME") or "auto", running=True)
+    return int(runtime.logs(options.part or "", options.lines, options.follow))
+
+
+def _bench(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack import bench
+
+    return bench.startup(layout, environ, as_json=options.json)
+
+
+def _test(arguments: list[str]) -> int:
+    """Hand over to tests/run.sh, in the environment of the linters and tests."""
+    from stack.display import reporter
+    from stack.runtime import install
+
+    layout = Layout.from_environ(os.environ)
+    try:
+        with reporter(views.console(stderr=True)) as report:
+            dev = install.ensure(layout, "dev", report)
+    except StackError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    script = layout.scripts.parent / "tests" / "run.sh"
+    environment = {**os.environ, "PATH": f"{dev / 'bin'}:{os.environ.get('PATH', '')}", "ENVS_DIR": str(layout.environments)}
+    return subprocess.run(["bash", str(script), *arguments], env=environment, cwd=script.parents[1]).returncode
+
+
+def _runtime(layout: Layout, wanted: str, running: bool = False) -> Any:
+    """The runtime to use: the one that is asked for, else (with `running`) the one that has a stack, else what there is."""
+    from stack.runtime.docker import Docker
+    from stack.runtime.native import Native
+
+    native, docker = Native(layout), Docker(layout)
+    if wanted == "native" or (wanted == "auto" and running and (layout.run / "services.json").exists()):
+        return native
+    if wanted == "docker":
+        docker.require()
+        return docker
+    return docker if docker.answers() else native
+
+

@@ -1,0 +1,61 @@
+"""The project's one exception family. Only the CLI prints them and chooses the exit status."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, where it is, and how to put it right.
+
+    Attributes:
+        place: file, `file:line`, or the name of what the user typed.
+        what: one line that says what is wrong.
+        cure: one line that says what to do; may be empty.
+    """
+
+    place: str
+    what: str
+    cure: str = ""
+
+    def __str__(self) -> str:
+        text = f"error: {self.place}: {self.what}"
+        return f"{text}\n  {self.cure}" if self.cure else text
+
+
+class StackError(Exception):
+    """Base of every error this project raises on purpose.
+
+    Attributes:
+        problems: all that was found, not only the first.
+        exit_status: 2 for the user's configuration, 1 for a failure at run time.
+    """
+
+    exit_status = 1
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class ConfigError(StackError):
+    """The user's configuration is wrong; nothing was started."""
+
+    exit_status = 2
+
+
+class RunError(StackError):
+    """Something failed while running."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A cure that names the nearest known names, or an empty string if none is near."""
+    names = list(known)
+    near = [other for other in names if len(name) > 2 and other.lower().startswith(name.lower())]
+    near = near or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if not near:
+        return ""
+    return f"did you mean {' or '.join(near[:3])}?"

@@ -1,0 +1,130 @@
+"""Resolved settings to the gateway's configuration. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+
+from stack import command
+from stack.errors import ConfigError, Problem
+from stack.settings import Resolved, Served, Value
+from stack.values import parse_vllm_size
+
+CANONICAL_NAME = "vllm_agent"
+# What vLLM takes as a default from --override-generation-config (vllm/config/model.py: get_diff_sampling_param).
+# max_new_tokens is left out: there it is a cap that a request cannot exceed, not a default.
+GENERATION_PARAMS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+SAMPLING_PARAMS = (*GENERATION_PARAMS, "max_tokens")
+# Told to the virtual key and the router, not to each request.
+STACK_PARAMS = ("max_parallel_requests", "num_retries", "timeout")
+
+
+def render(resolved: Resolved, template: str) -> str:
+    """The gateway's config.yaml.
+
+    Args:
+        resolved: every decision.
+        template: the text of litellm_config.template.yaml.
+
+    Raises:
+        ConfigError: the template is not valid Jinja2 or uses a name that is not there.
+    """
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    name = "litellm_config.template.yaml"
+    try:
+        return environment.from_string(template).render(
+            models=[deployment(served, resolved) for served in resolved.models],
+            settings={key: value.value for key, value in resolved.settings.items()},
+        )
+    except jinja2.TemplateSyntaxError as error:
+        raise ConfigError(Problem(f"{name}:{error.lineno}", f"is not a valid template: {error.message}")) from None
+    except (jinja2.TemplateError, TypeError) as error:
+        raise ConfigError(Problem(name, f"cannot be rendered: {error}")) from None
+
+
+def deployment(served: Served, resolved: Resolved) -> dict[str, Any]:
+    """What the template needs of one served model: names, litellm_params, model_info.
+
+    A served model answers to its fragment's name; the first one also to `vllm_agent`.
+    """
+    names = [served.name]
+    if served is resolved.models[0]:
+        names.insert(0, CANONICAL_NAME)
+    params: dict[str, Any] = {
+        # hosted_vllm/, not openai/: with the latter /v1/messages goes to the engine's /v1/responses and loses top_k.
+        "model": f"hosted_vllm/{names[0]}",
+        "api_base": f"{engine_url(resolved)}/v1",
+        "api_key": "os.environ/VLLM_API_KEY",
+        "timeout": served.params["timeout"].value,
+        "num_retries": served.params["num_retries"].value,
+    }
+    params.update(request_defaults(served))
+    info: dict[str, Any] = {"mode": "embedding" if is_pooling(served) else "chat"}
+    limit = context_length(served)
+    if limit:
+        info["max_input_tokens"] = limit
+    return {"names": names, "params": params, "info": info}
+
+
+def engine_url(resolved: Resolved) -> str:
+    """Where the gateway finds the engine, without a path."""
+    return resolved["ENGINE_URL"] or f"http://127.0.0.1:{resolved['ENGINE_PORT']}"
+
+
+def request_defaults(served: Served) -> dict[str, Any]:
+    """LiteLLM parameters that a request gets when it does not give them itself."""
+    defaults = {
+        name: value.value
+        for name, value in served.params.items()
+        if name not in STACK_PARAMS and not (is_pooling(served) and name in SAMPLING_PARAMS)
+    }
+    if "max_tokens" in defaults:
+        limit = context_length(served)
+        if limit is None:
+            # An unknown context: the engine's own default, what the prompt leaves of it, can never be too much.
+            del defaults["max_tokens"]
+        else:
+            # The engine answers 400 to more than its context.
+            defaults["max_tokens"] = min(defaults["max_tokens"], limit)
+            # The same limit by the name it has on /v1/responses; the other routes leave it out.
+            defaults.setdefault("max_output_tokens", defaults["max_tokens"])
+    return defaults
+
+
+def generation_defaults(served: Served) -> dict[str, Any] | None:
+    """Sampling defaults for the engine itself: they also reach the routes on which the gateway adds none.
+
+    None for a model that does not generate.
+    """
+    if is_pooling(served):
+        return None
+    return {name: served.params[name].value for name in GENERATION_PARAMS if name in served.params}
+
+
+def is_pooling(served: Served) -> bool:
+    """Whether the model embeds, classifies or scores instead of generating."""
+    return command.option(served.fragment.argv(), "--runner") == ["pooling"]
+
+
+def context_length(served: Served) -> int | None:
+    """The context the engine will have, in tokens: --max-model-len, else the fragment's `context`, else unknown."""
+    given = command.option(served.fragment.argv(), "--max-model-len")
+    if not given:
+        return served.fragment.context
+    try:
+        return parse_vllm_size(given[-1]) or served.fragment.context
+    except ValueError as error:
+        raise ConfigError(Problem(served.fragment.document.place(("command",)), f"--max-model-len: {error}")) from None
+
+
+def key_limit(resolved: Resolved) -> int:
+    """How many requests the local key may have under way at once."""
+    limit: Value = resolved.models[0].params["max_parallel_requests"]
+    return int(limit.value)
+
+

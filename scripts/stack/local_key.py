@@ -1,0 +1,109 @@
+"""Makes `sk-FAKE` an ordinary virtual key with the stack's limit, or takes it away. Run beside the gateway's start.
+
+    LITELLM_MASTER_KEY=... LITELLM_PORT=4000 LOCAL_KEY=true MAX_PARALLEL_REQUESTS=16 python -m stack.local_key
+
+Standard library only: it also runs with the Python of LiteLLM's image. Idempotent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+LOCAL_KEY = "sk-FAKE"
+ALIAS = "local"
+
+
+class Gateway:
+    """The management calls of a LiteLLM gateway on this machine."""
+
+    def __init__(self, port: int, master_key: str) -> None:
+        self._base = f"http://127.0.0.1:{port}"
+        self._key = master_key
+
+    def call(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+        """GET, or POST `body`; the status (0 if nothing answers) and the decoded answer."""
+        request = urllib.request.Request(
+            self._base + path,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=30) as answer:
+                return answer.status, _decode(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, _decode(error.read())
+        except OSError:
+            return 0, None
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return raw.decode("utf-8", "replace")
+
+
+def provision(gateway: Gateway, enabled: bool, limit: int) -> str:
+    """Bring the local key to what it should be.
+
+    Args:
+        gateway: the gateway.
+        enabled: whether the key should exist.
+        limit: requests it may have under way at once.
+
+    Returns:
+        What was done, in a few words.
+
+    Raises:
+        OSError: the gateway refused.
+    """
+    status, _ = gateway.call(f"/key/info?key={LOCAL_KEY}")
+    exists = status == 200
+    if not enabled:
+        if not exists:
+            return "the local key is off"
+        _expect(gateway.call("/key/delete", {"keys": [LOCAL_KEY]}))
+        return "the local key was removed"
+    wanted = {"key": LOCAL_KEY, "max_parallel_requests": limit, "allowed_routes": ["llm_api_routes", "info_routes"]}
+    if exists:
+        _expect(gateway.call("/key/update", wanted))
+        return f"the local key's limit is {limit}"
+    _expect(gateway.call("/key/generate", {**wanted, "key_alias": ALIAS}))
+    return f"the local key was made, with a limit of {limit}"
+
+
+def _expect(result: tuple[int, Any]) -> None:
+    status, body = result
+    if status != 200:
+        raise OSError(f"the gateway answered {status}: {str(body)[:300]}")
+
+
+def main() -> int:
+    """Wait for the gateway, then provision; retries until the parent is gone."""
+    gateway = Gateway(int(os.environ["LITELLM_PORT"]), os.environ["LITELLM_MASTER_KEY"])
+    enabled = os.environ.get("LOCAL_KEY", "true").lower() in ("1", "true", "yes", "on")
+    limit = int(os.environ["MAX_PARALLEL_REQUESTS"])
+    parent = os.getppid()
+    last = ""
+    while os.getppid() == parent:
+        if gateway.call("/health/readiness")[0] == 200:
+            try:
+                print(provision(gateway, enabled, limit), flush=True)
+                return 0
+            except OSError as error:
+                if str(error) != last:
+                    last = str(error)
+                    print(f"the local key is not ready: {error}", file=sys.stderr, flush=True)
+        time.sleep(0.5)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

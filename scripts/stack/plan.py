@@ -1,0 +1,139 @@
+"""From sources to everything that has to be written or run, in one pure step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from stack import command, fragment, gateway, settings, sources, yaml_source
+from stack.errors import ConfigError, Problem
+from stack.settings import Resolved, Served
+
+TEMPLATE = "litellm_config.template.yaml"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was decided and what follows from it.
+
+    Attributes:
+        resolved: every value with its origin.
+        engine_env: environment for the engine, without secrets.
+        engine_argv: the `vllm serve` argument list.
+        gateway_config: the text of config.yaml.
+        notes: what the user should know although it is no error.
+    """
+
+    resolved: Resolved
+    engine_env: Mapping[str, str]
+    engine_argv: tuple[str, ...]
+    gateway_config: str
+    notes: tuple[str, ...]
+
+    @property
+    def served(self) -> Served:
+        """The model the stack serves."""
+        return self.resolved.models[0]
+
+    @property
+    def engine_digest(self) -> str:
+        """Changes when the engine has to be started anew."""
+        return digest("\0".join([*(f"{k}={v}" for k, v in self.engine_env.items()), *self.engine_argv]))
+
+    @property
+    def gateway_digest(self) -> str:
+        """Changes when the gateway has to be started anew."""
+        return digest(self.gateway_config)
+
+
+def digest(text: str) -> str:
+    """A short name for a content."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def select(layers: sources.Sources, model: str = "") -> str:
+    """The name of the model to serve: `model` if given, else by the usual precedence."""
+    if model:
+        return model
+    for layer in (layers.overrides, layers.environment, *layers.files):
+        if "MODEL" in layer:
+            return str(layer["MODEL"].value)
+    return settings.BY_KEY["MODEL"].default
+
+
+def load_fragments(root: Path, layers: sources.Sources, model: str = "") -> tuple[fragment.Fragment, ...]:
+    """Read and validate the selected fragments (today there is one)."""
+    return (fragment.parse(sources.read_fragment(root, select(layers, model))),)
+
+
+def make(root: Path, environ: Mapping[str, str], overrides: list[str], model: str = "") -> Plan:
+    """Read everything under `root` and plan the stack.
+
+    Raises:
+        ConfigError: all problems.
+    """
+    problems: list[Problem] = []
+    template, fragments = "", ()
+    layers = sources.Sources({}, {}, ())
+    try:
+        layers = sources.read(root, environ, overrides)
+    except ConfigError as error:
+        problems.extend(error.problems)
+    try:
+        fragments = load_fragments(root, layers, model)
+    except ConfigError as error:
+        problems.extend(error.problems)
+    try:
+        template = yaml_source.read_text(root / TEMPLATE, TEMPLATE)
+    except ConfigError as error:
+        problems.extend(error.problems)
+    try:
+        resolved = settings.resolve(layers, fragments)
+    except ConfigError as error:
+        raise ConfigError(*dict.fromkeys([*problems, *error.problems])) from None
+    if problems:
+        raise ConfigError(*problems)
+    return from_resolved(resolved, template, environ.get("STACK_MODEL_PATH", ""))
+
+
+def from_resolved(resolved: Resolved, template: str, model_path: str = "") -> Plan:
+    """Build both command and configuration.
+
+    Args:
+        resolved: every decision.
+        template: the text of litellm_config.template.yaml.
+        model_path: a local folder with the model's weights, or empty.
+    """
+    served = resolved.models[0]
+    argv, notes = command.apply_dynamic(
+        served.fragment.argv(),
+        command.Dynamic(
+            host=resolved["ENGINE_HOST"],
+            port=resolved["ENGINE_PORT"],
+            served_names=(gateway.CANONICAL_NAME, served.name),
+            model=model_path,
+            revision=served.fragment.revision or "",
+            shutdown_timeout=resolved["ENGINE_SHUTDOWN_TIMEOUT"],
+            generation=gateway.generation_defaults(served),
+            log_requests=resolved["ENGINE_LOG_REQUESTS"],
+        ),
+    )
+    if gateway.context_length(served) is None and not gateway.is_pooling(served):
+        notes.append(
+            "the context length is not known, so LITELLM_MAX_TOKENS is not sent: "
+            "give --max-model-len in the command, or context: in the fragment"
+        )
+    env = {name: value.value for name, value in served.env.items()}
+    env["HF_HOME"] = os.path.expanduser(resolved["HF_HOME"])
+    config = gateway.render(resolved, template)
+    try:
+        yaml.safe_load(config)
+    except yaml.YAMLError as error:
+        raise ConfigError(Problem(TEMPLATE, f"does not render to YAML: {error}")) from None
+    place = served.fragment.document.name
+    return Plan(resolved, env, tuple(argv), config, tuple(f"{place}: {note}" for note in notes))

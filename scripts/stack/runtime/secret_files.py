@@ -1,0 +1,89 @@
+"""The secrets the stack makes for itself: random, one file each, readable by their owner only."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+from stack.errors import ConfigError, Problem
+
+# name -> prefix of a generated value. LiteLLM wants keys to begin with sk-.
+GENERATED = {
+    "LITELLM_MASTER_KEY": "sk-",
+    "LITELLM_SALT_KEY": "sk-",
+    "VLLM_API_KEY": "sk-",
+    "POSTGRES_PASSWORD": "",
+}
+USER_GIVEN = ("HF_TOKEN", "ANTHROPIC_AUTH_TOKEN")
+_PLAIN = re.compile(r"^[A-Za-z0-9._~-]+$")
+MAX_BYTES = 64 << 10
+
+
+def check(folder: Path, environ: dict[str, str] | os._Environ[str]) -> list[Problem]:
+    """What is wrong with the secrets there are; their values are never shown."""
+    problems = []
+    for name in (*GENERATED, *USER_GIVEN):
+        given = environ.get(f"{name}_FILE", "")
+        if given and environ.get(name):
+            problems.append(Problem(name, f"set together with {name}_FILE", "set one of the two"))
+            continue
+        path = Path(given) if given else folder / name
+        place = given or f"secrets/{name}"
+        if not os.path.lexists(path):
+            if given:
+                problems.append(Problem(place, f"no such file, but {name}_FILE names it"))
+            continue
+        problems += _check_file(path, place, plain=name == "POSTGRES_PASSWORD", key=name == "LITELLM_MASTER_KEY")
+    return problems
+
+
+def _check_file(path: Path, place: str, plain: bool, key: bool) -> list[Problem]:
+    if not path.is_file():  # a link is followed: secret stores mount them that way
+        return [Problem(place, "is not a file" if path.exists() else "is a link to nothing")]
+    try:
+        raw = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
+    except OSError as error:
+        return [Problem(place, f"cannot be read: {error.strerror}", f"check its permissions: ls -l {place}")]
+    text = raw.decode("utf-8", "replace").rstrip("\r\n")
+    if not text.strip():
+        return [Problem(place, "is empty or larger than 64 KiB", "write the secret into it, or delete it")]
+    if "\n" in text or "\0" in text:
+        return [Problem(place, "has more than one line", "a secret is one line of text")]
+    if plain and not _PLAIN.match(text):
+        return [Problem(place, "may have letters, digits and . _ ~ - only", "it becomes part of a database address")]
+    if key and not text.startswith("sk-"):
+        return [Problem(place, "has to begin with sk-", "LiteLLM asks for it")]
+    return []
+
+
+def ensure(folder: Path) -> list[str]:
+    """Make the secrets that are missing.
+
+    Returns:
+        Names of those that were made.
+
+    Raises:
+        ConfigError: the folder cannot be written to.
+    """
+    made = []
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, prefix in GENERATED.items():
+            path = folder / name
+            if os.environ.get(f"{name}_FILE") or os.path.lexists(path):
+                continue
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(prefix + secrets.token_urlsafe(32) + "\n")
+            made.append(name)
+    except OSError as error:
+        raise ConfigError(Problem(str(folder), f"cannot be written to: {error.strerror}")) from None
+    return made
+
+
+def read(folder: Path, name: str) -> str:
+    """A secret's value."""
+    path = Path(os.environ.get(f"{name}_FILE") or folder / name)
+    return path.read_text("utf-8").rstrip("\r\n")

@@ -1,0 +1,145 @@
+"""The native runtime's three services as data. Pure: a plan and folders in, specifications out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack import gateway
+from stack.plan import Plan
+from stack.runtime import postgres
+from stack.runtime.layout import Layout
+from stack.runtime.spec import Service
+from stack.settings import BY_KEY, PASS_THROUGH_PREFIXES
+
+# What a service may take over from the caller's environment: never everything, as secrets may be among it.
+INHERITED = frozenset(
+    "PATH HOME USER LOGNAME LANG LANGUAGE TZ TMPDIR LD_LIBRARY_PATH http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY "
+    "NO_PROXY SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS HF_ENDPOINT HF_HUB_CACHE "
+    "HF_HUB_OFFLINE TRANSFORMERS_OFFLINE XDG_CACHE_HOME XDG_RUNTIME_DIR".split()
+)
+INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "TRITON_", "TORCH", "GLOO_", *PASS_THROUGH_PREFIXES)
+NEVER_INHERITED = frozenset({"VLLM_API_KEY", "VLLM_PORT", *BY_KEY})
+# Seconds beyond the engine's own drain time before something that stops is killed.
+GRACE = 10
+
+
+@dataclass(frozen=True)
+class Environments:
+    """Installed environments.
+
+    Attributes:
+        engine: vLLM.
+        gateway: LiteLLM.
+        database: PostgreSQL and Node.
+    """
+
+    engine: Path
+    gateway: Path
+    database: Path
+
+
+def build(
+    plan: Plan,
+    layout: Layout,
+    environments: Environments,
+    environ: Mapping[str, str],
+    overrides: list[str],
+    model_path: Path | None,
+    gateway_env: Mapping[str, str],
+) -> list[Service]:
+    """The services in starting order: database, gateway, engine. All three start at once; each waits for what it needs.
+
+    Args:
+        plan: what was decided.
+        layout: folders.
+        environments: where the programs are.
+        environ: the caller's environment.
+        overrides: `--set` texts.
+        model_path: local weights, or None.
+        gateway_env: what the gateway's environment needs for its database client.
+    """
+    resolved = plan.resolved
+    drain = resolved["ENGINE_SHUTDOWN_TIMEOUT"]
+    inherited = inherit(environ)
+    common = {
+        **inherited,
+        "STACK_ROOT": str(layout.root),
+        "CONFIG_DIR": str(layout.generated),
+        "SECRETS_DIR": str(layout.secrets),
+        "STACK_PYTHON": sys.executable,
+        "PYTHONUNBUFFERED": "1",
+        **{key: value for key, value in environ.items() if key in _secret_files()},
+    }
+    path = inherited.get("PATH", "/usr/bin:/bin")
+    database = Service(
+        name="database",
+        argv=tuple(postgres.server_argv(environments.database, layout.postgres, resolved["POSTGRES_PORT"])),
+        env={"PATH": path, "LANG": "C.UTF-8", "TZ": "UTC"},
+        log=str(layout.log("database")),
+        stop_signal="SIGINT",  # PostgreSQL's fast shutdown: it does not wait for clients to leave
+        stop_seconds=60,
+    )
+    engine = Service(
+        name="engine",
+        argv=("bash", str(layout.scripts / "entrypoint.sh")),
+        env={
+            **common,
+            # The settings of the caller's environment, so that the generator decides as it was decided here.
+            **{key: environ[key] for key in BY_KEY if environ.get(key)},
+            "MODEL": plan.served.name,
+            "STACK_SET": "\n".join(overrides),
+            "STACK_DIGEST": plan.engine_digest,
+            "PATH": f"{environments.engine / 'bin'}:{path}",
+            "VLLM_NO_USAGE_STATS": "1",
+            **({"STACK_MODEL_PATH": str(model_path), "HF_HUB_OFFLINE": "1"} if model_path else {}),
+        },
+        log=str(layout.log("engine")),
+        stop_seconds=drain + GRACE,
+    )
+    proxy = Service(
+        name="gateway",
+        argv=("bash", str(layout.scripts / "litellm_entrypoint.sh")),
+        env={
+            **common,
+            **gateway_env,
+            "STACK_DIGEST": plan.gateway_digest,
+            "PATH": f"{environments.gateway / 'bin'}:{path}",
+            "LITELLM_HOST": resolved["BIND_ADDRESS"],
+            "LITELLM_PORT": str(resolved["LITELLM_PORT"]),
+            "DATABASE_HOST": "127.0.0.1",
+            "DATABASE_PORT": str(resolved["POSTGRES_PORT"]),
+            "LOCAL_KEY": str(resolved["LOCAL_KEY"]).lower(),
+            "MAX_PARALLEL_REQUESTS": str(gateway.key_limit(resolved)),
+            **LITELLM_ENV,
+            "GRACEFUL_SHUTDOWN_TIMEOUT": str(drain),
+        },
+        log=str(layout.log("gateway")),
+        stop_seconds=drain + GRACE,
+    )
+    return [database, engine, proxy]
+
+
+# The same in docker-compose.yml; a test compares.
+LITELLM_ENV = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download of unpinned data at start
+    "LITELLM_MODE": "PRODUCTION",  # no .env file is read
+    "REPEATED_STREAMING_CHUNK_LIMIT": "10000",  # a model may repeat itself; 100 would cut its stream off
+}
+
+
+def inherit(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of the caller's environment that services may see."""
+    return {
+        key: value
+        for key, value in environ.items()
+        if (key in INHERITED or key.startswith(INHERITED_PREFIXES)) and key not in NEVER_INHERITED
+    }
+
+
+def _secret_files() -> frozenset[str]:
+    from stack.runtime.secret_files import GENERATED, USER_GIVEN
+
+    return frozenset(f"{name}_FILE" for name in (*GENERATED, *USER_GIVEN))

@@ -1,0 +1,289 @@
+"""Keeps the native runtime's services running: what Docker's `restart: unless-stopped` does for the other one.
+
+    python -m stack.runtime.supervisor RUN_FOLDER
+
+Two processes watch each other, so that none is beyond help: the supervisor starts and watches the services, the guard
+starts and watches the supervisor, and a supervisor whose guard is gone starts another. Services are found again by
+pid and start time, so a new supervisor takes over what runs without touching it.
+
+Files in RUN_FOLDER: `services.json` (what to run; SIGHUP reads it again), `status.json` (what runs), `supervisor.pid`,
+`guard.pid`. SIGTERM stops the services in reverse order and ends both.
+
+Why not an existing supervisor: none of the well-kept ones takes over running processes after it was itself killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stack.files import write_atomic
+from stack.runtime.processes import Identity, end_session
+from stack.runtime.spec import Service, read_services
+
+TICK = 0.2
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
+STEADY_AFTER = 30.0  # seconds of running after which a service counts as steady again
+LOG_LIMIT = 64 << 20
+
+
+@dataclass
+class Record:
+    """What is known of a running service; kept in status.json so that a new supervisor can take over."""
+
+    pid: int = 0
+    start: int = 0
+    since: float = 0.0
+    restarts: int = 0
+    last_exit: str = ""
+    digest: str = ""
+
+
+class Keeper(threading.Thread):
+    """Starts one service, and again whenever it ends."""
+
+    def __init__(self, service: Service, record: Record, changed: threading.Event) -> None:
+        super().__init__(name=service.name, daemon=True)
+        self.service = service
+        self.record = record
+        self.stopping = threading.Event()
+        self._changed = changed
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> None:
+        """Until `stop`: start, wait for the end, clear away what is left, start again."""
+        delay = FIRST_DELAY
+        identity = self._taken_over()
+        while not self.stopping.is_set():
+            if identity is None:
+                identity = self._start()
+            if identity is not None:
+                while not identity.wait(TICK) and not self.stopping.is_set():
+                    _trim_log(Path(self.service.log))
+                if self.stopping.is_set():
+                    break
+                self._note_end(identity)
+            steady = time.time() - self.record.since > STEADY_AFTER
+            delay = FIRST_DELAY if steady else min(delay * 2, LONGEST_DELAY)
+            identity = None
+            self.stopping.wait(delay)
+        if identity is not None:
+            self._end(identity)
+        self.record.pid = 0
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Ask the service to end; `join` waits until it has."""
+        self.stopping.set()
+
+    def _taken_over(self) -> Identity | None:
+        if self.record.pid and self.record.digest == self.service.digest:
+            identity = Identity(self.record.pid, self.record.start)
+            if identity.alive():
+                return identity
+        if self.record.pid:
+            end_session(self.record.pid)
+        return None
+
+    def _start(self) -> Identity | None:
+        log = Path(self.service.log)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    self.service.argv,
+                    env=self.service.env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self.record.last_exit = f"cannot be started: {error}"
+            self.record.since = time.time()
+            self._changed.set()
+            return None
+        identity = Identity.of(self._process.pid)
+        self.record.pid, self.record.start = self._process.pid, identity.start if identity else 0
+        self.record.since, self.record.digest = time.time(), self.service.digest
+        self._changed.set()
+        if identity is None:
+            self._note_end(Identity(self._process.pid, 0))
+        return identity
+
+    def _note_end(self, identity: Identity) -> None:
+        code = self._process.wait() if self._process is not None and self._process.pid == identity.pid else None
+        self.record.last_exit = _describe(code)
+        end_session(identity.pid)
+        self.record.pid = 0
+        self.record.restarts += 1
+        _log(f"{self.service.name} ended ({self.record.last_exit}); starting it again")
+        self._changed.set()
+
+    def _end(self, identity: Identity) -> None:
+        _log(f"stopping {self.service.name}")
+        identity.send(signal.Signals[self.service.stop_signal])
+        if not identity.wait(self.service.stop_seconds):
+            _log(f"{self.service.name} did not end within {self.service.stop_seconds:g} s; killing it")
+            identity.send(signal.SIGKILL)
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+        end_session(identity.pid)
+
+
+class Supervisor:
+    """Holds the keepers and does what signals and services.json say."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.keepers: dict[str, Keeper] = {}
+        self.order: list[str] = []
+        self._changed = threading.Event()
+        self._reload = threading.Event()
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Until SIGTERM."""
+        signal.signal(signal.SIGHUP, lambda *_: self._reload.set())
+        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _own_identity().write(self.folder / "supervisor.pid")
+        self._reconcile(self._records())
+        while not self._stop.is_set():
+            if self._reload.is_set():
+                self._reload.clear()
+                self._reconcile({name: keeper.record for name, keeper in self.keepers.items()})
+            if self._changed.is_set():
+                self._changed.clear()
+                self._write_status()
+            if Identity.read(self.folder / "guard.pid") is None:
+                _spawn(self.folder, "guard")
+                time.sleep(TICK)
+            time.sleep(TICK)
+        for name in reversed(self.order):
+            self.keepers[name].stop()
+            self.keepers[name].join()
+        self._write_status()
+        (self.folder / "stopped").touch()
+        (self.folder / "supervisor.pid").unlink(missing_ok=True)
+
+    def _records(self) -> dict[str, Record]:
+        try:
+            saved: Any = json.loads((self.folder / "status.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {name: Record(**entry) for name, entry in saved.get("services", {}).items()}
+
+    def _reconcile(self, records: dict[str, Record]) -> None:
+        try:
+            services = read_services(self.folder / "services.json")
+        except (OSError, ValueError, TypeError) as error:
+            _log(f"services.json cannot be read, nothing changes: {error}")
+            return
+        wanted = {service.name: service for service in services}
+        going = [name for name in reversed(self.order) if wanted.get(name) != self.keepers[name].service]
+        for name in going:  # one after the other: the gateway's last requests still need the engine
+            self.keepers[name].stop()
+            self.keepers.pop(name).join()
+        self.order = [service.name for service in services]
+        for service in services:
+            if service.name not in self.keepers:
+                record = records.get(service.name, Record())
+                self.keepers[service.name] = Keeper(service, record, self._changed)
+                self.keepers[service.name].start()
+        self._changed.set()
+
+    def _write_status(self) -> None:
+        services = {name: vars(self.keepers[name].record) for name in self.order}
+        with contextlib.suppress(Exception):
+            write_atomic(self.folder / "status.json", json.dumps({"services": services}, indent=2) + "\n")
+
+
+def guard(folder: Path) -> None:
+    """Keep a supervisor running until one says that it stopped on purpose."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Only one guard at a time: two could each start a supervisor.
+    lock = os.open(folder / "guard.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return
+    _own_identity().write(folder / "guard.pid")
+    while not (folder / "stopped").exists():
+        identity = Identity.read(folder / "supervisor.pid")
+        if identity is None:
+            process = _spawn(folder, "supervise")
+            process.wait()
+        else:
+            identity.wait(None)
+        time.sleep(TICK)
+    (folder / "guard.pid").unlink(missing_ok=True)
+
+
+def _spawn(folder: Path, role: str) -> subprocess.Popen[bytes]:
+    # The lock of the guard must not be inherited: close_fds is the default.
+    return subprocess.Popen(
+        [sys.executable, "-m", "stack.runtime.supervisor", str(folder), role], start_new_session=True, stdin=subprocess.DEVNULL
+    )
+
+
+def start(folder: Path, log: Path, env: dict[str, str]) -> None:
+    """Start guard and supervisor in the background, unless they run."""
+    (folder / "stopped").unlink(missing_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "stack.runtime.supervisor", str(folder), "guard"],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _own_identity() -> Identity:
+    identity = Identity.of(os.getpid())
+    assert identity is not None
+    return identity
+
+
+def _describe(code: int | None) -> str:
+    if code is None:
+        return "exit status unknown"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+
+def _trim_log(path: Path) -> None:
+    """Keep the newest half of a log that has grown too large; the writer appends, so it may be cut in place."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > LOG_LIMIT:
+            with path.open("r+b") as file:
+                file.seek(-LOG_LIMIT // 2, os.SEEK_END)
+                rest = file.read()
+                file.seek(0)
+                file.write(rest)
+                file.truncate()
+
+
+def _log(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[2] == "guard":
+        guard(Path(sys.argv[1]))
+    else:
+        Supervisor(Path(sys.argv[1])).run()

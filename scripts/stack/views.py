@@ -1,0 +1,138 @@
+"""Tables and texts of the command line, each also as JSON."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stack import fragment, gateway, sources
+from stack.errors import ConfigError
+from stack.local_key import LOCAL_KEY
+from stack.plan import Plan, select
+from stack.runtime.native import Part, reachable
+from stack.settings import BY_PARAM, Value
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that never breaks long lines when its output goes to a file or another program."""
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=240)
+
+
+def print_json(data: Any) -> None:
+    """For programs."""
+    print(json.dumps(data, indent=2, default=str))
+
+
+def print_ready(plan: Plan, as_json: bool) -> None:
+    """The last lines of `up`: what is ready, where, and a request to paste."""
+    resolved = plan.resolved
+    base = f"http://{reachable(resolved['BIND_ADDRESS'])}:{resolved['LITELLM_PORT']}"
+    key = LOCAL_KEY if resolved["LOCAL_KEY"] else "$(cat secrets/LITELLM_MASTER_KEY)"
+    name = plan.served.name
+    if as_json:
+        print_json({"model": name, "aliases": [gateway.CANONICAL_NAME], "url": base, "openai_base_url": f"{base}/v1"})
+        return
+    if gateway.is_pooling(plan.served):
+        path, body = "/v1/embeddings", {"model": name, "input": "Hello"}
+    else:
+        message = {"role": "user", "content": "What is the capital of France?"}
+        path, body = "/v1/chat/completions", {"model": name, "messages": [message]}
+    print(f"\nready: {name} (also {gateway.CANONICAL_NAME})")
+    print(f"  OpenAI API     {base}/v1    key {key}")
+    if not gateway.is_pooling(plan.served):
+        print(f"  Anthropic API  {base}       key {key}")
+    print("\ntry it:\n")
+    quote = '"' if "$" in key else "'"
+    print(f"  curl {base}{path} -H {quote}Authorization: Bearer {key}{quote} \\")
+    print(f"    -H 'Content-Type: application/json' -d '{json.dumps(body)}'\n")
+
+
+def print_status(model: str, parts: Sequence[Part], watchers: Mapping[str, bool], as_json: bool) -> None:
+    """One line for each part."""
+    if as_json:
+        print_json({"model": model, "parts": [vars(part) for part in parts], "watchers": dict(watchers)})
+        return
+    table = Table(title=f"model: {model or 'none'}", title_justify="left", box=None, pad_edge=False)
+    for heading in ("part", "state", "pid", "up", "restarts", "detail"):
+        table.add_column(heading, overflow="fold")
+    colours = {"ready": "green", "starting": "yellow", "restarting": "red", "stopped": "red"}
+    for part in parts:
+        colour = colours.get(part.state, "")
+        up = _duration(part.seconds) if part.seconds else ""
+        state = f"[{colour}]{part.state}[/]" if colour else part.state
+        table.add_row(part.name, state, str(part.pid or ""), up, str(part.restarts or ""), escape(part.detail))
+    console().print(table)
+    stopped = all(part.state == "stopped" for part in parts)
+    for name, alive in watchers.items():
+        if not alive and not stopped:
+            print(f"the {name} is gone: nothing restarts what fails; ./runMe.sh starts it again")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def print_models(root: Path, environ: Mapping[str, str], as_json: bool) -> int:
+    """Each fragment; a wrong one says so."""
+    layers = sources.read(root, environ, [])
+    default = select(layers)
+    rows: list[dict[str, Any]] = []
+    for name in sources.model_names(root):
+        try:
+            one = fragment.parse(sources.read_fragment(root, name))
+            rows.append({"name": name, "default": name == default, "model": one.argv()[2], "description": one.description})
+        except ConfigError as error:
+            rows.append({"name": name, "default": name == default, "error": str(error.problems[0])})
+    if as_json:
+        print_json(rows)
+    else:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("model", "repository", "description"):
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            mark = " (default)" if row["default"] else ""
+            text = row.get("error") or row["description"]
+            table.add_row(row["name"] + mark, row.get("model", ""), escape(text))
+        console().print(table)
+    return 2 if any("error" in row for row in rows) else 0
+
+
+def print_config(plan: Plan, as_json: bool) -> None:
+    """Every value with its origin, and what follows from them."""
+    served = plan.served
+    groups: dict[str, Mapping[str, Value]] = {
+        "settings": plan.resolved.settings,
+        f"litellm parameters of {served.name}": served.params,
+        f"environment of {served.name}'s engine": served.env,
+    }
+    if as_json:
+        names = ("settings", "litellm", "env")
+        data: dict[str, Any] = {
+            short: {key: {"value": v.value, "origin": v.origin, "overrode": v.overrode} for key, v in group.items()}
+            for short, group in zip(names, groups.values(), strict=True)
+        }
+        print_json({"model": served.name, **data, "command": plan.engine_argv, "gateway_config": plan.gateway_config})
+        return
+    shadowed = {setting.key for setting in BY_PARAM.values()}
+    for title, group in groups.items():
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for heading in ("key", "value", "from", "instead of"):
+            table.add_column(heading, overflow="fold")
+        for key, value in group.items():
+            if title == "settings" and key in shadowed:
+                continue  # shown with the model's parameters, where the fragment has had its say
+            lost = ", ".join(f"{text} ({origin})" for origin, text in value.overrode if origin != "built-in default")
+            table.add_row(key, escape(str(value.value)), value.origin, escape(lost))
+        console().print(table)
+        print()
+    print("engine command\n  " + shlex.join(plan.engine_argv))
