@@ -14,12 +14,23 @@ source "$scripts/lib/secrets.sh"
 
 _main() {
   load_secrets LITELLM_MASTER_KEY LITELLM_SALT_KEY POSTGRES_PASSWORD VLLM_API_KEY ANTHROPIC_AUTH_TOKEN
-  export DATABASE_URL="postgresql://llmproxy:${POSTGRES_PASSWORD:?}@${DATABASE_HOST:?}:${DATABASE_PORT:?}/litellm"
+  set_database_url
   wait_for "the configuration" config_is_there
   wait_for "the database" database_answers
   prepare_database
   offer_local_key &
   exec litellm --config "$CONFIG_DIR/config.yaml" --host "${LITELLM_HOST:?}" --port "${LITELLM_PORT:?}"
+}
+
+# Prisma's own engine takes the password from the address only; the bridge also from PGPASSWORD, which no command line
+# ever shows.
+set_database_url() {
+  local password=:${POSTGRES_PASSWORD:?}
+  if [[ -n ${PRISMA_BRIDGE_NODE:-} ]]; then
+    export PGPASSWORD=$POSTGRES_PASSWORD
+    password=
+  fi
+  export DATABASE_URL="postgresql://llmproxy$password@${DATABASE_HOST:?}:${DATABASE_PORT:?}/litellm"
 }
 
 # wait_for WHAT CHECK: returns as soon as CHECK succeeds; says once what it waits for.

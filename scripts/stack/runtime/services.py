@@ -126,6 +126,7 @@ def build(
 LITELLM_ENV = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download of unpinned data at start
     "LITELLM_MODE": "PRODUCTION",  # no .env file is read
+    "MINIMUM_CUSTOM_KEY_LENGTH": "7",  # sk-FAKE is shorter than the 16 characters LiteLLM otherwise asks of a key
     "REPEATED_STREAMING_CHUNK_LIMIT": "10000",  # a model may repeat itself; 100 would cut its stream off
 }
 

@@ -55,7 +55,8 @@ class Keeper(threading.Thread):
     def __init__(self, service: Service, record: Record, changed: threading.Event) -> None:
         super().__init__(name=service.name, daemon=True)
         self.service = service
-        self.record = record
+        # What was counted for an older version of the service says nothing about this one.
+        self.record = record if record.digest == service.digest else Record(record.pid, record.start, record.since)
         self.stopping = threading.Event()
         self._changed = changed
         self._process: subprocess.Popen[bytes] | None = None
@@ -87,7 +88,7 @@ class Keeper(threading.Thread):
         self.stopping.set()
 
     def _taken_over(self) -> Identity | None:
-        if self.record.pid and self.record.digest == self.service.digest:
+        if self.record.pid and self.record.digest:
             identity = Identity(self.record.pid, self.record.start)
             if identity.alive():
                 return identity
@@ -174,7 +175,7 @@ class Supervisor:
         for name in reversed(self.order):
             self.keepers[name].stop()
             self.keepers[name].join()
-        self._write_status()
+        (self.folder / "status.json").unlink(missing_ok=True)
         (self.folder / "stopped").touch()
         (self.folder / "supervisor.pid").unlink(missing_ok=True)
 

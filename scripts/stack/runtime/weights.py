@@ -77,10 +77,10 @@ def hub_reachable(environ: object = None, seconds: float = 3.0) -> bool:
 def _unpack(fragment: Fragment, folder: Path, layout: Layout, engine: Path, report: Report, label: str) -> None:
     offline = fragment.weights
     assert offline is not None
-    work = folder.with_suffix(".part")
+    work = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    log = folder.with_suffix(".log")
+    log = folder.with_name(f"{folder.name}.log")
     log.unlink(missing_ok=True)
     requirement = work / "requirement.txt"
     requirement.write_text(f"{offline.pypi} --hash=sha256:{offline.sha256}\n")
