@@ -30,7 +30,7 @@ Exit status: 0 it works, 1 something failed while running, 2 the configuration i
 def main(argv: list[str] | None = None) -> int:
     """Run one command; errors are printed with place and cure, never as a traceback."""
     arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments = ["up", *arguments]
     if arguments[0] == "test":
         return _test(arguments[1:])
@@ -164,5 +164,3 @@ def _runtime(layout: Layout, wanted: str, running: bool = False) -> Any:
         docker.require()
         return docker
     return docker if docker.answers() else native
-
-

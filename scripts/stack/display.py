@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 
-
 class Bars:
     """A line with a bar for each phase that goes on, on a terminal."""
 
@@ -97,5 +96,3 @@ class Lines:
 def reporter(console: Console) -> Bars | Lines:
     """Bars on a terminal, else lines."""
     return Bars(console) if console.is_terminal else Lines()
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import jinja2
@@ -32,7 +31,11 @@ def render(resolved: Resolved, template: str) -> str:
         ConfigError: the template is not valid Jinja2 or uses a name that is not there.
     """
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 (YAML, not HTML; values go through tojson)
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     name = "litellm_config.template.yaml"
@@ -106,6 +109,13 @@ def generation_defaults(served: Served) -> dict[str, Any] | None:
     return {name: served.params[name].value for name in GENERATION_PARAMS if name in served.params}
 
 
+def example_request(served: Served, question: str) -> tuple[str, dict[str, Any]]:
+    """A route the model answers on, and a body for it."""
+    if is_pooling(served):
+        return "/v1/embeddings", {"model": served.name, "input": question}
+    return "/v1/chat/completions", {"model": served.name, "messages": [{"role": "user", "content": question}]}
+
+
 def is_pooling(served: Served) -> bool:
     """Whether the model embeds, classifies or scores instead of generating."""
     return command.option(served.fragment.argv(), "--runner") == ["pooling"]
@@ -126,5 +136,3 @@ def key_limit(resolved: Resolved) -> int:
     """How many requests the local key may have under way at once."""
     limit: Value = resolved.models[0].params["max_parallel_requests"]
     return int(limit.value)
-
-

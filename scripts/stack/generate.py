@@ -51,7 +51,7 @@ def read_models(folder: Path) -> tuple[fragment.Fragment, ...]:
     found = []
     for model in models:
         lines: dict[yaml_source.Path_, int] = {tuple(key.split(".", 1)): line for key, line in model["lines"].items()}
-        texts = {("command",): int(model["command_line"])}
+        texts: dict[yaml_source.Path_, int] = {("command",): int(model["command_line"])}
         found.append(fragment.parse(yaml_source.Document(model["source"], model["fragment"], lines, texts)))
     return tuple(found)
 

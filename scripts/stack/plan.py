@@ -78,7 +78,8 @@ def make(root: Path, environ: Mapping[str, str], overrides: list[str], model: st
         ConfigError: all problems.
     """
     problems: list[Problem] = []
-    template, fragments = "", ()
+    template = ""
+    fragments: tuple[fragment.Fragment, ...] = ()
     layers = sources.Sources({}, {}, ())
     try:
         layers = sources.read(root, environ, overrides)

@@ -124,13 +124,17 @@ def read_fragment(root: Path, name: str) -> yaml_source.Document:
     """
     if not MODEL_NAME.match(name):
         raise ConfigError(
-            Problem("MODEL", f"{name[:80]!r} is not a model name", "letters, digits, dots, dashes; models: ./runMe.sh models")
+            Problem(
+                "MODEL", f"{name[:80]!r} is not a model name", "letters, digits, dots, dashes; models: ./runMe.sh models"
+            )
         )
     path = root / "models" / f"{name}.yml"
     if not os.path.lexists(path):
         names = model_names(root)
         near = did_you_mean(name, names)
         listing = f"models there are: {', '.join(names) or 'none'}"
-        raise ConfigError(Problem("MODEL", f"no model {name!r}: models/{name}.yml does not exist", f"{near} {listing}".strip()))
+        raise ConfigError(
+            Problem("MODEL", f"no model {name!r}: models/{name}.yml does not exist", f"{near} {listing}".strip())
+        )
     shown = f"models/{name}.yml"
     return yaml_source.load(yaml_source.read_text(path, shown), shown)

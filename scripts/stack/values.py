@@ -23,7 +23,7 @@ def parse_size(value: object) -> int:
     if not match:
         raise ValueError(f"expected a size such as 8192 or 128K, got {str(value)!r}")
     size = float(match[1]) * _BINARY[(match[2] or "").upper()]
-    if size < 1 or size != int(size):
+    if size < 1 or not math.isfinite(size) or size != int(size):
         raise ValueError(f"expected a whole number of at least 1, got {str(value)!r}")
     return int(size)
 
@@ -41,7 +41,10 @@ def parse_vllm_size(text: str) -> int | None:
         raise ValueError(f"expected a length such as 8192, 8k (8000) or 8K (8192), got {text!r}")
     unit = match[2] or ""
     power = " kmgt".index(unit.lower()) if unit else 0
-    return int(float(match[1]) * (1000 if unit.islower() else 1024) ** power)
+    length = float(match[1]) * (1000 if unit.islower() else 1024) ** power
+    if not math.isfinite(length):
+        raise ValueError(f"expected a length that a model can have, got {text[:20]!r}...")
+    return int(length)
 
 
 def parse_number(value: object) -> float:
@@ -69,6 +72,7 @@ class NumberRange:
         self.low, self.high, self.above = low, high, above
 
     def __call__(self, value: object) -> float:
+        """Parse and check."""
         number = parse_number(value)
         if number < self.low or number > self.high or (self.above and number == self.low):
             least = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
@@ -84,6 +88,7 @@ class IntRange:
         self.low, self.high = low, high
 
     def __call__(self, value: object) -> int:
+        """Parse and check."""
         number = parse_number(value)
         if number != int(number):
             raise ValueError(f"expected a whole number, got {str(value)!r}")
@@ -132,6 +137,7 @@ class OneOf:
         self.words = words
 
     def __call__(self, value: object) -> str:
+        """Parse and check."""
         text = str(value).strip().lower()
         if text not in self.words:
             raise ValueError(f"expected {', '.join(self.words[:-1])} or {self.words[-1]}, got {str(value)!r}")

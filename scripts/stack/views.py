@@ -40,11 +40,7 @@ def print_ready(plan: Plan, as_json: bool) -> None:
     if as_json:
         print_json({"model": name, "aliases": [gateway.CANONICAL_NAME], "url": base, "openai_base_url": f"{base}/v1"})
         return
-    if gateway.is_pooling(plan.served):
-        path, body = "/v1/embeddings", {"model": name, "input": "Hello"}
-    else:
-        message = {"role": "user", "content": "What is the capital of France?"}
-        path, body = "/v1/chat/completions", {"model": name, "messages": [message]}
+    path, body = gateway.example_request(plan.served, "What is the capital of France?")
     print(f"\nready: {name} (also {gateway.CANONICAL_NAME})")
     print(f"  OpenAI API     {base}/v1    key {key}")
     if not gateway.is_pooling(plan.served):

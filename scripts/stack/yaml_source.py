@@ -83,9 +83,7 @@ def load(text: str, name: str) -> Document:
     if node is None:
         raise ConfigError(Problem(name, "is empty"))
     if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(
-            Problem(f"{name}:{node.start_mark.line + 1}", "expected a mapping of keys to values at the top")
-        )
+        raise ConfigError(Problem(f"{name}:{node.start_mark.line + 1}", "expected a mapping of keys to values at the top"))
     problems: list[Problem] = []
     walk = _Walk(name)
     try:
@@ -118,12 +116,23 @@ class _Walk:
             return
         self._seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
+            problem = self._value_problem(node, dotted)
+            if problem:
+                yield problem
             self.text_lines[path] = node.start_mark.line + (2 if node.style in ("|", ">") else 1)
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 yield from self.visit(item, (*path, str(index)))
         elif isinstance(node, yaml.MappingNode):
             yield from self._visit_mapping(node, path)
+
+    def _value_problem(self, node: yaml.ScalarNode, dotted: str) -> Problem | None:
+        try:
+            yaml.SafeLoader("").construct_object(node)
+        except ValueError as error:  # an impossible date, a number of thousands of digits
+            cure = "put it in quotes to mean the text"
+            return Problem(f"{self.name}:{node.start_mark.line + 1}", f"{dotted}: cannot be read: {error}", cure)
+        return None
 
     def _visit_mapping(self, node: yaml.MappingNode, path: Path_) -> Iterator[Problem]:
         keys: dict[str, int] = {}

@@ -13,7 +13,7 @@ import asyncio
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 from prisma import Json, Prisma
 from prisma.errors import (
@@ -27,10 +27,10 @@ from prisma.errors import (
 )
 
 PREFIX = "bridge-test-"
-AWKWARD = "quote \" ' backslash \\ newline \n tab \t unicode ☃ 😀 braces {} [] $1 \"\"\""
+AWKWARD = 'quote " \' backslash \\ newline \n tab \t unicode ☃ 😀 braces {} [] $1 """'
 BIG = 2**53 + 1
 WHEN = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=2)))
-STORED = datetime(2024, 1, 2, 1, 4, 5, 678000, tzinfo=timezone.utc)
+STORED = datetime(2024, 1, 2, 1, 4, 5, 678000, tzinfo=UTC)
 
 
 def equal(actual: object, expected: object) -> None:
@@ -43,7 +43,7 @@ async def raises(kind: type[Exception], work: Awaitable[object]) -> Exception:
     """The exception of exactly this class that `work` raises."""
     try:
         await work
-    except Exception as error:  # noqa: BLE001 - the class is what is being checked
+    except Exception as error:
         if type(error) is kind:
             return error
         raise
@@ -129,8 +129,13 @@ async def finding(db: Prisma) -> None:
 async def upserts(db: Prisma) -> None:
     """The compound-key upsert LiteLLM writes its daily spend with."""
     columns = {
-        "user_id": PREFIX + "u", "date": "2024-01-02", "api_key": "k", "model": "m", "custom_llm_provider": "p",
-        "mcp_namespaced_tool_name": "", "endpoint": "",
+        "user_id": PREFIX + "u",
+        "date": "2024-01-02",
+        "api_key": "k",
+        "model": "m",
+        "custom_llm_provider": "p",
+        "mcp_namespaced_tool_name": "",
+        "endpoint": "",
     }
     for expected in (BIG, 2 * BIG):
         row = await db.litellm_dailyuserspend.upsert(
@@ -175,7 +180,7 @@ async def transactions(db: Prisma) -> None:
     late = await db.tx(timeout=timedelta(milliseconds=200)).start()
     await asyncio.sleep(0.5)
     await raises(TransactionExpiredError, late.litellm_usertable.count())
-    late._tx_id = "unknown"  # noqa: SLF001 - what a bridge that was restarted would be asked for
+    late._tx_id = "unknown"
     await raises(TransactionError, late.litellm_usertable.count())
 
 
@@ -185,14 +190,27 @@ async def raw(db: Prisma) -> None:
         await db.query_raw(
             "SELECT $1::text AS t, $2::bigint AS big, $3::jsonb AS j, $4::timestamptz AS w, $5::text[] AS l, "
             "1.25::numeric AS n, count(*) AS c, sum(1.5::float8) AS s, NULL AS nothing, true AS yes, DATE '2024-05-06' AS d",
-            AWKWARD, BIG, Json({"a": [1]}), WHEN, ["p", AWKWARD],
+            AWKWARD,
+            BIG,
+            Json({"a": [1]}),
+            WHEN,
+            ["p", AWKWARD],
         )
     )[0]
     equal(
         {**row, "w": datetime.fromisoformat(row["w"])},
         {
-            "t": AWKWARD, "big": BIG, "j": {"a": [1]}, "w": STORED, "l": ["p", AWKWARD], "n": 1.25, "c": 1, "s": 1.5,
-            "nothing": None, "yes": True, "d": "2024-05-06",
+            "t": AWKWARD,
+            "big": BIG,
+            "j": {"a": [1]},
+            "w": STORED,
+            "l": ["p", AWKWARD],
+            "n": 1.25,
+            "c": 1,
+            "s": 1.5,
+            "nothing": None,
+            "yes": True,
+            "d": "2024-05-06",
         },
     )
     equal(await db.query_raw("SELECT 1 AS a WHERE false"), [])
@@ -214,7 +232,13 @@ async def error_classes(db: Prisma) -> None:
 
 
 CHECKS: list[Callable[[Prisma], Awaitable[None]]] = [
-    values, finding, upserts, batches, transactions, raw, error_classes,
+    values,
+    finding,
+    upserts,
+    batches,
+    transactions,
+    raw,
+    error_classes,
 ]
 
 
@@ -229,7 +253,7 @@ async def main() -> int:
             try:
                 await check(db)
                 print(f"ok    {check.__name__}")
-            except Exception:  # noqa: BLE001 - the other checks still run
+            except Exception:
                 failed += 1
                 print(f"FAIL  {check.__name__}\n{traceback.format_exc()}")
         await clean(db)

@@ -56,7 +56,9 @@ class Docker:
         resolved = plan.resolved
         variables = {
             **environ,
-            **{key: str(value.value) for key, value in resolved.settings.items() if key not in ("ENGINE_HOST", "ENGINE_URL")},
+            **{
+                key: str(value.value) for key, value in resolved.settings.items() if key not in ("ENGINE_HOST", "ENGINE_URL")
+            },
             "MODEL": plan.served.name,
             "HF_HOME": os.path.expanduser(resolved["HF_HOME"]),
             "VLLM_IMAGE": plan.served.fragment.image or resolved["VLLM_IMAGE"],
@@ -124,5 +126,3 @@ def _succeeds(argv: list[str]) -> bool:
         return subprocess.run(argv, capture_output=True, timeout=20).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
-
-

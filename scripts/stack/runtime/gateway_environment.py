@@ -94,10 +94,14 @@ def _with_bridge(layout: Layout, gateway: Path, schema: Path, node: Path, log: P
     env = _environment(gateway, node)
     bridge = gateway / BRIDGE
     shutil.copytree(layout.scripts / BRIDGE, bridge, ignore=shutil.ignore_patterns("node_modules", "test", "client"))
-    install.run_logged([str(node / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], log, LABEL, env=env, cwd=bridge)
+    install.run_logged(
+        [str(node / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], log, LABEL, env=env, cwd=bridge
+    )
     install.run_logged([str(node / "node"), "generate.mjs", str(schema), "client"], log, LABEL, env=env, cwd=bridge)
     # 175 MB of generator are not needed to run.
-    install.run_logged([str(node / "npm"), "prune", "--omit=dev", "--no-audit", "--no-fund"], log, LABEL, env=env, cwd=bridge)
+    install.run_logged(
+        [str(node / "npm"), "prune", "--omit=dev", "--no-audit", "--no-fund"], log, LABEL, env=env, cwd=bridge
+    )
     # Generating the Python client asks for engines but runs neither: any program that exists will do.
     env |= {
         "PRISMA_QUERY_ENGINE_BINARY": str(bridge / "query-engine"),

@@ -76,7 +76,9 @@ def ensure(layout: Layout, name: str, report: Report, after: Callable[[Path, Pat
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     label = f"{name} environment"
-    with _locked(folder.with_name(f"{folder.name}.lock"), lambda: report.phase(label, "waiting for another installation to finish")):
+    with _locked(
+        folder.with_name(f"{folder.name}.lock"), lambda: report.phase(label, "waiting for another installation to finish")
+    ):
         if (folder / STAMP).exists():
             return folder
         started = time.monotonic()
@@ -185,7 +187,9 @@ def run_logged(
         if process.wait() != 0:
             lines = "\n    ".join(line for line in tail if line)
             raise RunError(
-                Problem(label, f"failed: {Path(argv[0]).name} exited with {process.returncode}\n    {lines}", f"all of it: {log}")
+                Problem(
+                    label, f"failed: {Path(argv[0]).name} exited with {process.returncode}\n    {lines}", f"all of it: {log}"
+                )
             )
 
 

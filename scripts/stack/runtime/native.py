@@ -121,7 +121,8 @@ class Native:
             lambda: install.ensure(layout, f"engine-{build}", report),
             lambda: gateway_environment.ensure(layout, database, report),
         )
-        assert isinstance(engine, Path) and isinstance(proxy, Path)
+        assert isinstance(engine, Path)
+        assert isinstance(proxy, Path)
         return services.Environments(engine, proxy, database), gateway_environment.variables(proxy)
 
     def _generate_if_engine_stays(self, plan: Plan) -> None:
@@ -208,7 +209,9 @@ class Native:
             return False
         if running is None:
             # The supervisor was killed: start one that takes over, so that the services are stopped in order.
-            supervisor.start(self.layout.run, self.layout.log("supervisor"), {**os.environ, "PYTHONPATH": str(self.layout.scripts)})
+            supervisor.start(
+                self.layout.run, self.layout.log("supervisor"), {**os.environ, "PYTHONPATH": str(self.layout.scripts)}
+            )
             for _ in range(50):
                 running = self._supervisor()
                 if running:
@@ -245,7 +248,9 @@ class Native:
                 continue
             health = self._health(name, plan)
             detail = health.detail if health.ready else self._phase(name) or health.detail
-            parts.append(Part(name, "ready" if health.ready else "starting", detail, record["pid"], seconds, record["restarts"]))
+            parts.append(
+                Part(name, "ready" if health.ready else "starting", detail, record["pid"], seconds, record["restarts"])
+            )
         return parts
 
     def watchers(self) -> dict[str, bool]:

@@ -236,7 +236,9 @@ def guard(folder: Path) -> None:
 def _spawn(folder: Path, role: str) -> subprocess.Popen[bytes]:
     # The lock of the guard must not be inherited: close_fds is the default.
     return subprocess.Popen(
-        [sys.executable, "-m", "stack.runtime.supervisor", str(folder), role], start_new_session=True, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "stack.runtime.supervisor", str(folder), role],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
     )
 
 
