@@ -20,7 +20,7 @@ _main() {
 
 # What was accepted at the last `up` is what runs, whatever has been edited since: its files are not made again.
 generate() {
-  if [[ -n ${STACK_DIGEST:-} ]] && grep -qsxF -- "$STACK_DIGEST" "$CONFIG_DIR/digest"; then
+  if [[ -n ${STACK_DIGEST:-} && $(cat -- "$CONFIG_DIR/digest" 2>/dev/null) == "$STACK_DIGEST "* ]]; then
     return
   fi
   if "$scripts/gen_models_yml.sh" ${MODEL:+--model "$MODEL"} &&

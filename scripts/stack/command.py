@@ -11,9 +11,13 @@ from typing import Any
 
 from stack.errors import ConfigError, Problem
 
+# Flags that take several values.
+_LISTS = frozenset({"--served-model-name", "--api-key"})
 _OPERATORS = frozenset(";|&<>()")
 # A backslash at a line's end. Blanks behind it are forgiven: they cannot be seen, and a shell would break on them.
 _CONTINUATION = re.compile(r"\\[ \t]*(\r?\n|\Z)")
+# JSON whose quotes splitting into words would take away.
+_JSON_START = re.compile(r"[{\[][ \t\r\n{\[]*[\"']")
 _SHELL_CURE = "no shell runs this command; put the text in single quotes to mean it literally"
 
 
@@ -108,7 +112,7 @@ def _clean(text: str, name: str, first_line: int) -> tuple[str, list[Problem]]:
             end = text.find("\n", index)
             index = len(text) if end < 0 else end
             continue
-        elif char in "{[" and word_start and following in ('"', "'"):
+        elif (word_start or text[index - 1] == "=") and _JSON_START.match(text, index):
             complain(f"has unquoted JSON at {text[index : index + 20].splitlines()[0]!r}", "put it in single quotes")
         elif char == "~" and word_start:
             complain("has '~', which only a shell would expand", "write the path in full")
@@ -204,6 +208,6 @@ def take(argv: list[str], flag: str) -> list[str]:
             continue
         while index < len(argv) and not argv[index].startswith("--"):
             values.append(argv.pop(index))
-            if flag != "--served-model-name":
+            if flag not in _LISTS:
                 break
     return values

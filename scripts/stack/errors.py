@@ -55,7 +55,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A cure that names the nearest known names, or an empty string if none is near."""
     names = list(known)
     near = [other for other in names if len(name) > 2 and other.lower().startswith(name.lower())]
-    near = near or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = near or _similar(name, names)
     if not near:
         return ""
     return f"did you mean {' or '.join(near[:3])}?"
+
+
+def _similar(name: str, names: list[str]) -> list[str]:
+    """The most similar of `names`, and those that are nearly as similar."""
+    ratios = {other: difflib.SequenceMatcher(None, other, name).ratio() for other in names}
+    best = max(ratios.values(), default=0.0)
+    near = [other for other in names if ratios[other] >= max(0.5, best - 0.1)]
+    return sorted(near, key=lambda other: -ratios[other])

@@ -16,7 +16,7 @@ def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     Raises:
         RunError: the folder cannot be written to (disk full, permissions); `path` is then as it was before.
     """
-    raw = data.encode() if isinstance(data, str) else data
+    raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from stack.sources import Entry
 from stack.values import parse_number, parse_size
 from stack.yaml_source import Document
 
-_ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
 _CATALOGUE = Path(__file__).parent / "catalogue"
 # The stack decides these itself: a fragment that set them would point the gateway somewhere else.
 OWNED_PARAMS = frozenset({"model", "api_base", "base_url", "api_key", "custom_llm_provider", "messages", "model_list"})
@@ -158,14 +158,22 @@ def _env_problems(document: Document) -> Iterable[Problem]:
     section = document.data.get("env")
     for key, value in section.items() if isinstance(section, dict) else ():
         place = document.place(("env", key))
-        if not _ENV_NAME.match(key):
-            yield Problem(place, f"env.{key}: is not a name for an environment variable")
-        elif key in OWNED_ENV:
-            yield Problem(place, f"env.{key}: is not a fragment's to set", OWNED_ENV[key])
+        problem = check_env_name(key, place)
+        if problem:
+            yield problem
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             yield Problem(place, f"env.{key}: expected text, got {_kind(value)}", 'put it in quotes, for example "1"')
         elif isinstance(value, str) and "\0" in value:
             yield Problem(place, f"env.{key}: has a NUL byte in it")
+
+
+def check_env_name(name: str, place: str) -> Problem | None:
+    """The problem with a name in `env:`, or None."""
+    if not _ENV_NAME.match(name):
+        return Problem(place, f"env.{name}: is not a name for an environment variable")
+    if name in OWNED_ENV:
+        return Problem(place, f"env.{name}: is not to be set here", OWNED_ENV[name])
+    return None
 
 
 def _litellm_problems(document: Document) -> Iterable[Problem]:

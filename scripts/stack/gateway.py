@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import jinja2
@@ -37,6 +39,7 @@ def render(resolved: Resolved, template: str) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 (YAML, not HTML; values go through tojson)
     )
+    environment.policies["json.dumps_function"] = _dumps
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     name = "litellm_config.template.yaml"
     try:
@@ -48,6 +51,12 @@ def render(resolved: Resolved, template: str) -> str:
         raise ConfigError(Problem(f"{name}:{error.lineno}", f"is not a valid template: {error.message}")) from None
     except (jinja2.TemplateError, TypeError) as error:
         raise ConfigError(Problem(name, f"cannot be rendered: {error}")) from None
+
+
+def _dumps(value: Any, **options: Any) -> str:
+    """JSON that is YAML too, which does not join the pairs of escapes that JSON has for an emoji."""
+    text = json.dumps(value, ensure_ascii=False, **options)
+    return re.sub(r"[^\x20-\x7e]", lambda char: f"\\U{ord(char[0]):08x}", text)
 
 
 def deployment(served: Served, resolved: Resolved) -> dict[str, Any]:

@@ -48,12 +48,18 @@ def read_models(folder: Path) -> tuple[fragment.Fragment, ...]:
     models: Any = document.data.get("models")
     if not isinstance(models, list) or not models:
         raise ConfigError(Problem(MODELS, "lists no model", "make it: scripts/gen_models_yml.sh --model NAME"))
-    found = []
-    for model in models:
-        lines: dict[yaml_source.Path_, int] = {tuple(key.split(".", 1)): line for key, line in model["lines"].items()}
-        texts: dict[yaml_source.Path_, int] = {("command",): int(model["command_line"])}
-        found.append(fragment.parse(yaml_source.Document(model["source"], model["fragment"], lines, texts)))
-    return tuple(found)
+    try:
+        documents = [_document(model) for model in models]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        what = "is not what scripts/gen_models_yml.sh writes"
+        raise ConfigError(Problem(MODELS, what, "make it again: scripts/gen_models_yml.sh --model NAME")) from None
+    return tuple(fragment.parse(document) for document in documents)
+
+
+def _document(model: Mapping[str, Any]) -> yaml_source.Document:
+    lines: dict[yaml_source.Path_, int] = {tuple(key.split(".", 1)): line for key, line in model["lines"].items()}
+    texts: dict[yaml_source.Path_, int] = {("command",): int(model["command_line"])}
+    return yaml_source.Document(model["source"], dict(model["fragment"]), lines, texts)
 
 
 def write_all(made: plan.Plan, folder: Path) -> None:

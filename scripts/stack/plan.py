@@ -53,7 +53,7 @@ class Plan:
 
 def digest(text: str) -> str:
     """A short name for a content."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def select(layers: sources.Sources, model: str = "") -> str:
@@ -85,6 +85,7 @@ def make(root: Path, environ: Mapping[str, str], overrides: list[str], model: st
         layers = sources.read(root, environ, overrides)
     except ConfigError as error:
         problems.extend(error.problems)
+        model = model or environ.get("MODEL", "").strip()
     try:
         fragments = load_fragments(root, layers, model)
     except ConfigError as error:

@@ -6,13 +6,14 @@ default. A request's own parameters win over all of them, which is the gateway's
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stack import values
 from stack.errors import ConfigError, Problem, did_you_mean
-from stack.fragment import Fragment, check_litellm_param
+from stack.fragment import Fragment, check_env_name, check_litellm_param
 from stack.sources import Entry, Sources
 
 
@@ -77,6 +78,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("HF_HOME", values.parse_text, "~/.cache/huggingface", "folder of the Hugging Face cache"),
     # Images of the docker runtime.
     Setting("VLLM_IMAGE", values.parse_text, "vllm/vllm-openai:v0.32.0", "base image of vllm-node"),
+    Setting("VLLM_CPU_IMAGE", values.parse_text, "vllm/vllm-openai-cpu:v0.32.0", "the same where there is no GPU"),
     Setting("LITELLM_IMAGE", values.parse_text, "ghcr.io/berriai/litellm:v1.108.14", "the gateway's image"),
     Setting("POSTGRES_IMAGE", values.parse_text, "postgres:16.14-bookworm", "the database's image"),
 )
@@ -85,6 +87,8 @@ BY_PARAM: Mapping[str, Setting] = {setting.param: setting for setting in TABLE i
 # Set in vars.env or the environment and handed to the engine as they are.
 PASS_THROUGH_PREFIXES = ("NCCL_", "VLLM_")
 _TAKEN = frozenset(BY_KEY)
+# The engine's key, which no generated file may carry.
+_KEY = frozenset({"VLLM_API_KEY", "VLLM_API_KEY_FILE"})
 
 
 @dataclass(frozen=True)
@@ -167,15 +171,27 @@ class _Overrides:
                 problem = check_litellm_param(param, entry.origin)
                 if problem:
                     problems.append(problem)
-                self.params[param] = entry
                 if param in BY_PARAM:
                     self.settings[BY_PARAM[param].key] = entry
+                self.params[param] = entry if param in BY_PARAM else Entry(_typed(entry.value), entry.origin)
             elif key.startswith("env."):
-                self.env[key.removeprefix("env.")] = entry
+                name = key.removeprefix("env.")
+                problem = check_env_name(name, entry.origin)
+                if problem:
+                    problems.append(problem)
+                self.env[name] = entry
             else:
                 known = [*BY_KEY, *(f"litellm.{name}" for name in BY_PARAM)]
                 cure = did_you_mean(key, known) or "keys are those of vars.env, litellm.PARAMETER and env.VARIABLE"
                 problems.append(Problem(entry.origin, f"{key}: unknown setting", cure))
+
+
+def _typed(text: str) -> Any:
+    """What a parameter that is not in the table means on the command line: JSON if it is that, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _below_fragment(sources: Sources, key: str) -> list[Entry | None]:
@@ -218,7 +234,7 @@ def _serve(fragment: Fragment, sources: Sources, overrides: _Overrides, problems
 
 def _pass_through(sources: Sources) -> set[str]:
     names = {key for layer in (sources.environment, *sources.files) for key in layer}
-    return {name for name in names if name.startswith(PASS_THROUGH_PREFIXES)} - _TAKEN - {"VLLM_API_KEY"}
+    return {name for name in names if name.startswith(PASS_THROUGH_PREFIXES)} - _TAKEN - _KEY
 
 
 def _unknown_keys(sources: Sources) -> list[Problem]:

@@ -15,7 +15,7 @@ from dotenv.parser import parse_stream
 from stack import yaml_source
 from stack.errors import ConfigError, Problem, did_you_mean
 
-MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 VARS_FILES = ("vars.local.env", "vars.env")  # nearest first
 
 

@@ -106,6 +106,7 @@ class _Walk:
         self.lines: dict[Path_, int] = {}
         self.text_lines: dict[Path_, int] = {}
         self._seen: set[int] = set()
+        self._constructor = yaml.SafeLoader("")
 
     def visit(self, node: yaml.Node, path: Path_) -> Iterator[Problem]:
         dotted = ".".join(path)
@@ -128,8 +129,9 @@ class _Walk:
 
     def _value_problem(self, node: yaml.ScalarNode, dotted: str) -> Problem | None:
         try:
-            yaml.SafeLoader("").construct_object(node)
-        except ValueError as error:  # an impossible date, a number of thousands of digits
+            self._constructor.construct_object(node)
+            node.value.encode()
+        except ValueError as error:  # an impossible date, a number of thousands of digits, half a surrogate pair
             cure = "put it in quotes to mean the text"
             return Problem(f"{self.name}:{node.start_mark.line + 1}", f"{dotted}: cannot be read: {error}", cure)
         return None

@@ -36,7 +36,7 @@ def test_openai_sdk_responses(stack: Stack) -> None:
 def test_anthropic_sdk(stack: Stack) -> None:
     client = anthropic.Anthropic(base_url=stack.url, auth_token="sk-FAKE", max_retries=0)
     answer = client.messages.create(
-        model="smollm2-135m", max_tokens=64, temperature=0, messages=[{"role": "user", "content": QUESTION}]
+        model="smollm2-135m", max_tokens=64, extra_body={"temperature": 0}, messages=[{"role": "user", "content": QUESTION}]
     )
     assert "Paris" in "".join(block.text for block in answer.content if block.type == "text")
 
@@ -44,7 +44,7 @@ def test_anthropic_sdk(stack: Stack) -> None:
 def test_anthropic_sdk_streaming(stack: Stack) -> None:
     client = anthropic.Anthropic(base_url=stack.url, auth_token="sk-FAKE", max_retries=0)
     with client.messages.stream(
-        model="smollm2-135m", max_tokens=64, temperature=0, messages=[{"role": "user", "content": QUESTION}]
+        model="smollm2-135m", max_tokens=64, extra_body={"temperature": 0}, messages=[{"role": "user", "content": QUESTION}]
     ) as stream:
         assert "Paris" in "".join(stream.text_stream)
 

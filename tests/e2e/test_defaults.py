@@ -14,7 +14,7 @@ OWN = {"temperature": 0.11, "top_p": 0.5, "top_k": 7, "repetition_penalty": 1.3}
 # route -> body, and how the route calls the output limit
 ROUTES: dict[str, tuple[dict[str, Any], str]] = {
     "/v1/chat/completions": ({"messages": MESSAGES}, "max_tokens"),
-    "/v1/completions": ({"prompt": "Hi"}, "max_tokens"),
+    "/v1/completions": ({"prompt": "Hi", "stop": [" "]}, "max_tokens"),  # else it goes on until the limit
     "/v1/messages": ({"messages": MESSAGES}, "max_tokens"),
     "/v1/responses": ({"input": "Hi"}, "max_output_tokens"),
 }
@@ -59,7 +59,9 @@ def test_layers(stack: Stack) -> None:
         assert without_limit(received(stack, path)) == {**SHIPPED, "top_k": 20, "top_p": 0.33}, path
 
     fragment = stack.root / "models" / "smollm2-135m.yml"
-    fragment.write_text(fragment.read_text().replace("temperature: 0.2", "top_k: 30").replace("max_tokens: 2K", "max_tokens: 1K"))
+    fragment.write_text(
+        fragment.read_text().replace("temperature: 0.2", "top_k: 30").replace("max_tokens: 2K", "max_tokens: 1K")
+    )
     stack.run(LITELLM_TEMPERATURE="0.4", LITELLM_TOP_K="20")
     for path in ROUTES:
         values = received(stack, path)

@@ -36,7 +36,9 @@ def test_the_engine_wants_its_own_key(stack: Stack) -> None:
     assert [model["id"] for model in body["data"]] == ["vllm_agent", "smollm2-135m"]
 
 
-@pytest.mark.parametrize("path", ["/key/generate", "/key/delete", "/key/update", "/user/new", "/model/new", "/config/update"])
+@pytest.mark.parametrize(
+    "path", ["/key/generate", "/key/delete", "/key/update", "/user/new", "/model/new", "/config/update"]
+)
 def test_the_local_key_cannot_administer(stack: Stack, path: str) -> None:
     status, answer = stack.call(path, {"keys": ["sk-FAKE"], "key": "sk-FAKE", "max_parallel_requests": 1000})
     assert status in (401, 403), answer

@@ -15,7 +15,16 @@ from stack import fragment, settings, sources, yaml_source
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "scripts"
 SECRETS = ("HF_TOKEN", "ANTHROPIC_AUTH_TOKEN", "LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "VLLM_API_KEY", "POSTGRES_PASSWORD")
-FOLDERS = ("STACK_ROOT", "STATE_DIR", "SECRETS_DIR", "ENVS_DIR", "CONFIG_DIR", "STACK_SET", "STACK_DIGEST", "STACK_MODEL_PATH")
+FOLDERS = (
+    "STACK_ROOT",
+    "STATE_DIR",
+    "SECRETS_DIR",
+    "ENVS_DIR",
+    "CONFIG_DIR",
+    "STACK_SET",
+    "STACK_DIGEST",
+    "STACK_MODEL_PATH",
+)
 FRAGMENT = "command: vllm serve some/model --max-model-len 4096\n"
 
 

@@ -27,6 +27,11 @@ def test_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_bytes_that_are_no_text_survive(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "file", os.fsdecode(b"a\xffb"))
+    assert (tmp_path / "file").read_bytes() == b"a\xffb"
+
+
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     path = tmp_path / "file"

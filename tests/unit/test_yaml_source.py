@@ -74,7 +74,9 @@ def test_place_is_the_nearest_key(document: Callable[..., Document], path: tuple
         ),
         pytest.param(
             "a: b: c\n",
-            ["error: f:1: is not YAML: mapping values are not allowed here\n  a value with ': ' in it has to be put in quotes"],
+            [
+                "error: f:1: is not YAML: mapping values are not allowed here\n  a value with ': ' in it has to be put in quotes"
+            ],
             id="colon",
         ),
         pytest.param(
@@ -86,7 +88,9 @@ def test_place_is_the_nearest_key(document: Callable[..., Document], path: tuple
             id="duplicates",
         ),
         pytest.param(
-            "a: &x [1]\nb: *x\n", ["error: f:2: b: uses a YAML alias (*name)\n  write the value out: aliases are refused"], id="alias"
+            "a: &x [1]\nb: *x\n",
+            ["error: f:2: b: uses a YAML alias (*name)\n  write the value out: aliases are refused"],
+            id="alias",
         ),
         pytest.param("1: a\n", ["error: f:1: key '1' is not text\n  put it in quotes: \"1\""], id="number-key"),
         pytest.param("on: a\n", ["error: f:1: key 'on' is not text\n  put it in quotes: \"on\""], id="bool-key"),
@@ -109,6 +113,7 @@ def test_refused(text: str, problems: list[str]) -> None:
         pytest.param("a: " + "[" * 5000, "f", id="deep"),
         pytest.param("a: 1\nb: 2024-99-99\n", "f:2", id="impossible-date"),
         pytest.param("a: 1\nb: " + "9" * 5000 + "\n", "f:2", id="endless-number"),
+        pytest.param('a: 1\nb: "\\ud83d"\n', "f:2", id="half-a-pair"),
         pytest.param("a: 1\n--- \nb: 2\n", "f:2", id="two-documents"),
     ],
 )

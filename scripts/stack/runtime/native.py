@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -108,7 +109,7 @@ class Native:
             scripts = str(layout.scripts)
             env = {**services.inherit(environ), "PYTHONPATH": scripts, "PYTHONUNBUFFERED": "1"}
             supervisor.start(layout.run, layout.log("supervisor"), env)
-        self._wait(plan, report)
+        self._wait(plan, {service.name: service.digest for service in wanted}, report)
         return plan
 
     def _environments(self, plan: Plan, report: Report) -> tuple[services.Environments, dict[str, str]]:
@@ -159,7 +160,8 @@ class Native:
             return set()
         return {(host, port) for host, port in saved}
 
-    def _wait(self, plan: Plan, report: Report) -> None:
+    def _wait(self, plan: Plan, digests: Mapping[str, str], report: Report) -> None:
+        """Until every service runs as it was last specified, and is ready."""
         resolved = plan.resolved
         ports = [
             (resolved["BIND_ADDRESS"], resolved["LITELLM_PORT"]),
@@ -170,15 +172,15 @@ class Native:
         started = time.monotonic()
         deadline = started + resolved["ENGINE_START_TIMEOUT"]
         ready: set[str] = set()
-        before = {part.name: part.restarts for part in self.parts(plan)}
+        before = {part.name: part.restarts for part in self.parts(plan) if self._runs_as(part.name, digests)}
         while len(ready) < len(PARTS):
-            for part in self.parts(plan, without=ready):
+            for part in self.parts(plan, digests, without=ready):
                 if part.state == "ready" and part.name not in ready:
                     ready.add(part.name)
                     report.finished(part.name, f"ready after {time.monotonic() - started:.1f} s")
                 elif part.name not in ready:
                     report.phase(part.name, part.detail)
-                if part.name not in ready and part.restarts >= before[part.name] + GIVE_UP_AFTER:
+                if part.name not in ready and part.restarts >= before.get(part.name, 0) + GIVE_UP_AFTER:
                     raise RunError(self._failure(part))
                 if part.name not in ready and part.name != "engine" and time.monotonic() - started > QUICK_PARTS_TIMEOUT:
                     raise RunError(self._failure(part))
@@ -227,8 +229,20 @@ class Native:
             guard.wait(10)
         return True
 
-    def parts(self, plan: Plan | None, without: Collection[str] = ()) -> list[Part]:
-        """The state of each service, those in `without` left out."""
+    def _runs_as(self, name: str, digests: Mapping[str, str]) -> bool:
+        """Whether the supervisor has already got to the service as it was last specified."""
+        return str(self._saved_status().get(name, {}).get("digest")) == digests[name]
+
+    def parts(
+        self, plan: Plan | None, digests: Mapping[str, str] | None = None, without: Collection[str] = ()
+    ) -> list[Part]:
+        """The state of each service.
+
+        Args:
+            plan: what was decided, if it is known.
+            digests: the specifications that count; an older version that still runs is not ready.
+            without: services to leave out.
+        """
         saved = self._saved_status()
         parts = []
         for name in PARTS:
@@ -237,6 +251,9 @@ class Native:
             record = saved.get(name)
             if record is None:
                 parts.append(Part(name, "stopped", "not started"))
+                continue
+            if digests and record["digest"] != digests[name]:
+                parts.append(Part(name, "starting", "the earlier one is being stopped"))
                 continue
             identity = Identity(record["pid"], record["start"]) if record["pid"] else None
             alive = identity is not None and identity.alive()
@@ -353,8 +370,13 @@ def _engine_phase(log: Path) -> str:
     return ""
 
 
+# The line on which a program says what went wrong: `ValueError: ...`, `pkg.SomeError: ...`, `error: ...`.
+_ERROR_LINE = re.compile(r"(^|\s)([A-Za-z_.]*(Error|Exception)|error|FATAL)\b.*:")
+
+
 def _last_errors(log: Path, count: int = 8) -> list[str]:
-    """The lines of a log that say most about why something failed."""
-    lines = [line for line in _tail(log) if line.strip()]
-    telling = [line for line in lines if "rror" in line and "Traceback" not in line]
-    return [line[-300:] for line in (telling or lines)[-count:]]
+    """The end of a log, from the last line that says what went wrong."""
+    lines = [line for line in _tail(log) if line.strip() and "WARNING" not in line]
+    found = [index for index, line in enumerate(lines) if _ERROR_LINE.search(line)]
+    start = found[-1] if found else -count
+    return [line[:500] for line in lines[start:][:count]]

@@ -96,11 +96,12 @@ def build(
             "STACK_SET": "\n".join(overrides),
             "STACK_DIGEST": plan.engine_digest,
             "PATH": f"{environments.engine / 'bin'}:{path}",
-            "VLLM_NO_USAGE_STATS": "1",
+            "DO_NOT_TRACK": "1",  # not VLLM_NO_USAGE_STATS: what begins with VLLM_ counts as configuration
             **({"STACK_MODEL_PATH": str(model_path), "HF_HUB_OFFLINE": "1"} if model_path else {}),
         },
         log=str(layout.log("engine")),
         stop_seconds=drain + GRACE,
+        port=resolved["ENGINE_PORT"],
     )
     proxy = Service(
         name="gateway",

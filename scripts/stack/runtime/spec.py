@@ -21,7 +21,8 @@ class Service:
         log: the file its output goes to.
         stop_signal: name of the signal that asks it to end.
         stop_seconds: how long it may take to end before it is killed.
-        user: the user to run it as, or empty for the present one.
+        port: if nothing listens on it, there are no requests to finish, and the service is killed after a moment;
+            vLLM ignores SIGTERM while it loads a model. 0: no such port.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Service:
     log: str
     stop_signal: str = "SIGTERM"
     stop_seconds: float = 30.0
+    port: int = 0
 
     @property
     def digest(self) -> str:

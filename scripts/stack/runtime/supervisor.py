@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from stack.files import write_atomic
+from stack.runtime.probe import listens
 from stack.runtime.processes import Identity, end_session
 from stack.runtime.spec import Service, read_services
 
@@ -35,6 +36,7 @@ TICK = 0.2
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 STEADY_AFTER = 30.0  # seconds of running after which a service counts as steady again
 LOG_LIMIT = 64 << 20
+IDLE_STOP_SECONDS = 2.0
 
 
 @dataclass
@@ -133,9 +135,11 @@ class Keeper(threading.Thread):
 
     def _end(self, identity: Identity) -> None:
         _log(f"stopping {self.service.name}")
+        idle = self.service.port and not listens("127.0.0.1", self.service.port)
+        seconds = min(self.service.stop_seconds, IDLE_STOP_SECONDS) if idle else self.service.stop_seconds
         identity.send(signal.Signals[self.service.stop_signal])
-        if not identity.wait(self.service.stop_seconds):
-            _log(f"{self.service.name} did not end within {self.service.stop_seconds:g} s; killing it")
+        if not identity.wait(seconds):
+            _log(f"{self.service.name} did not end within {seconds:g} s; killing it")
             identity.send(signal.SIGKILL)
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,0 +1,144 @@
+"""What is killed comes back by itself, and nothing else is touched; what is stopped loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Stack, wait_for
+
+BODY = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+LONG = {
+    "model": "vllm_agent",
+    "messages": [{"role": "user", "content": "Count."}],
+    "max_tokens": 150,
+    "extra_body": {"ignore_eos": True},
+}
+
+
+def session_of(pid: int) -> dict[int, str]:
+    """Processes of the session that `pid` leads, with their command lines."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.getsid(int(entry.name)) == pid:
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+    return found
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def answers(stack: Stack) -> bool:
+    return stack.call("/v1/chat/completions", BODY)[0] == 200
+
+
+@pytest.mark.parametrize("part", ["database", "gateway", "engine"])
+def test_a_killed_part_is_named_and_restarted_alone(stack: Stack, part: str) -> None:
+    before = stack.pids()
+    os.kill(before[part], signal.SIGKILL)
+    wait_for(lambda: stack.pids()[part] != before[part], 30, f"status to show that the {part} is gone")
+    entry = next(entry for entry in stack.status()["parts"] if entry["name"] == part)
+    assert entry["restarts"] >= 1
+    stack.wait_ready()
+    after = stack.pids()
+    assert after[part] != before[part]
+    assert {name: pid for name, pid in after.items() if name != part} == {
+        name: pid for name, pid in before.items() if name != part
+    }
+    wait_for(lambda: answers(stack), 60, "an answer")
+
+
+def test_the_engines_core_killed_alone(stack: Stack) -> None:
+    before = stack.pids()
+    core = next(pid for pid, command in session_of(before["engine"]).items() if "EngineCore" in command)
+    os.kill(core, signal.SIGKILL)
+    wait_for(lambda: stack.pids()["engine"] != before["engine"], 60, "the engine to be started again")
+    stack.wait_ready()
+    assert stack.pids()["gateway"] == before["gateway"]
+    wait_for(lambda: answers(stack), 60, "an answer")
+
+
+def test_the_database_client_killed_alone(stack: Stack) -> None:
+    before = stack.pids()
+    bridges = [
+        pid for pid, command in session_of(before["gateway"]).items() if "query-engine" in command or "main.mjs" in command
+    ]
+    assert bridges
+    os.kill(bridges[0], signal.SIGKILL)
+    wait_for(lambda: stack.run("status", check=False).returncode == 0, 90, "the gateway to reach its database again")
+    assert answers(stack)
+    assert {k: v for k, v in stack.pids().items() if k != "gateway"} == {k: v for k, v in before.items() if k != "gateway"}
+
+
+@pytest.mark.parametrize("watcher", ["supervisor", "guard"])
+def test_a_killed_watcher_comes_back_and_touches_nothing(stack: Stack, watcher: str) -> None:
+    before = stack.pids()
+    pid_file = stack.root / "state" / "run" / f"{watcher}.pid"
+    old = int(pid_file.read_text().split()[0])
+    os.kill(old, signal.SIGKILL)
+    wait_for(lambda: stack.status()["watchers"][watcher], 20, f"a new {watcher}")
+    assert int(pid_file.read_text().split()[0]) != old
+    assert stack.pids() == before
+    assert answers(stack)
+
+
+@pytest.mark.parametrize("part", ["engine", "gateway"])
+def test_sigterm_lets_an_open_stream_finish(stack: Stack, part: str) -> None:
+    pids = stack.pids()
+    pieces: list[str] = []
+    errors: list[BaseException] = []
+
+    def stream() -> None:
+        try:
+            for chunk in stack.openai().chat.completions.create(stream=True, **LONG):  # type: ignore[call-overload]
+                if chunk.choices and chunk.choices[0].finish_reason:
+                    pieces.append(f"<{chunk.choices[0].finish_reason}>")
+                elif chunk.choices:
+                    pieces.append(chunk.choices[0].delta.content or "")
+        except Exception as error:
+            errors.append(error)
+
+    client = threading.Thread(target=stream)
+    client.start()
+    wait_for(lambda: len(pieces) > 5, 60, "the stream to begin")
+    os.kill(pids[part], signal.SIGTERM)
+    client.join(60)
+    assert not errors
+    assert pieces[-1] == "<length>"
+    wait_for(lambda: gone(pids[part]), 60, f"the {part} to end")
+    stack.wait_ready()
+    wait_for(lambda: answers(stack), 60, "an answer")
+
+
+def test_down_leaves_no_process_and_loses_nothing(stack: Stack) -> None:
+    key = stack.call("/key/generate", {}, key=stack.secret("LITELLM_MASTER_KEY"))[1]["key"]
+    assert stack.call("/v1/chat/completions", BODY, key=key)[0] == 200
+    sessions = [pid for pid in stack.pids().values()]
+    members = {pid for session in sessions for pid in session_of(session)}
+    watchers = [
+        int((stack.root / "state" / "run" / f"{name}.pid").read_text().split()[0]) for name in ("supervisor", "guard")
+    ]
+    began = time.monotonic()
+    stack.run("down")
+    assert time.monotonic() - began < 60
+    assert [pid for pid in (*members, *watchers) if not gone(pid)] == []
+    assert all(part["state"] == "stopped" for part in stack.status()["parts"])
+    # What was not yet written when it stopped is there as well.
+    stack.run()
+    with stack.database() as cursor:
+        cursor.execute('SELECT count(*) FROM "LiteLLM_SpendLogs" WHERE status = %s', ("success",))
+        (count,) = cursor.fetchone()
+    assert count >= 1
+    assert stack.call("/v1/chat/completions", BODY, key=key)[0] == 200

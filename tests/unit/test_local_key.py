@@ -1,0 +1,152 @@
+"""The local key against a gateway made of an HTTP server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from stack.local_key import Gateway, provision
+
+ROUTES = ["llm_api_routes", "info_routes"]
+
+
+class FakeGateway(ThreadingHTTPServer):
+    """Keeps keys; `calls` is what it was asked, `answers` overrides statuses."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.keys: dict[str, dict[str, Any]] = {}
+        self.calls: list[tuple[str, Any]] = []
+        self.answers: dict[str, list[int]] = {}
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.server_address[1])
+
+    def handle_call(self, path: str, body: Any, key: str) -> tuple[int, Any]:
+        """One management call."""
+        self.calls.append((path, body))
+        route = path.partition("?")[0]
+        if self.answers.get(route):
+            return self.answers[route].pop(0), {"error": "as told"}
+        if route == "/health/readiness":
+            return 200, {}
+        if key != "Bearer sk-master":
+            return 401, {"error": "wrong key"}
+        if route == "/key/info":
+            name = path.partition("key=")[2]
+            return (200, self.keys[name]) if name in self.keys else (404, {})
+        if route in ("/key/generate", "/key/update"):
+            self.keys[body["key"]] = body
+            return 200, {}
+        if route == "/key/delete":
+            for name in body["keys"]:
+                del self.keys[name]
+            return 200, {}
+        return 404, {}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeGateway
+
+    def _answer(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        key = self.headers.get("Authorization", "")
+        status, body = self.server.handle_call(self.path, json.loads(raw) if raw else None, key)
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    do_GET = do_POST = _answer  # noqa: N815
+
+    def log_message(self, *_: Any) -> None:
+        """Silence."""
+
+
+@pytest.fixture
+def server() -> Iterator[FakeGateway]:
+    """A fake gateway that answers."""
+    made = FakeGateway()
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def _gateway(server: FakeGateway, key: str = "sk-master") -> Gateway:
+    return Gateway(server.port, key)
+
+
+WANTED = {"key": "sk-FAKE", "max_parallel_requests": 16, "allowed_routes": ROUTES}
+
+
+def test_makes_the_key(server: FakeGateway) -> None:
+    assert provision(_gateway(server), True, 16) == "the local key was made, with a limit of 16"
+    assert server.keys == {"sk-FAKE": {**WANTED, "key_alias": "local"}}
+
+
+def test_second_start_changes_only_the_limit(server: FakeGateway) -> None:
+    provision(_gateway(server), True, 16)
+    assert provision(_gateway(server), True, 3) == "the local key's limit is 3"
+    assert server.keys == {"sk-FAKE": {**WANTED, "max_parallel_requests": 3}}
+    assert [path for path, _ in server.calls].count("/key/generate") == 1
+
+
+def test_key_that_is_shown_but_gone_is_made_again(server: FakeGateway) -> None:
+    server.keys["sk-FAKE"] = {}
+    server.answers["/key/update"] = [404]
+    assert provision(_gateway(server), True, 16) == "the local key was made, with a limit of 16"
+
+
+def test_takes_the_key_away(server: FakeGateway) -> None:
+    provision(_gateway(server), True, 16)
+    assert provision(_gateway(server), False, 16) == "the local key was removed"
+    assert server.keys == {}
+    assert provision(_gateway(server), False, 16) == "the local key is off"
+
+
+@pytest.mark.parametrize(
+    ("key", "answers", "message"),
+    [
+        ("sk-wrong", {}, "the gateway answered 401: {'error': 'wrong key'}"),
+        ("sk-master", {"/key/generate": [500]}, "the gateway answered 500: {'error': 'as told'}"),
+    ],
+    ids=["wrong-master-key", "failing"],
+)
+def test_refusal_is_told(server: FakeGateway, key: str, answers: dict[str, list[int]], message: str) -> None:
+    server.answers.update(answers)
+    with pytest.raises(OSError, match="the gateway answered") as caught:
+        provision(_gateway(server, key), True, 16)
+    assert str(caught.value) == message
+
+
+def test_nothing_answers() -> None:
+    taken = FakeGateway()
+    port = taken.port
+    taken.server_close()
+    assert Gateway(port, "k").call("/health/readiness") == (0, None)
+
+
+def test_program_waits_retries_and_ignores_proxies(server: FakeGateway) -> None:
+    server.answers = {"/health/readiness": [503], "/key/generate": [500]}
+    env = {
+        **os.environ,
+        **{"LITELLM_PORT": str(server.port), "LITELLM_MASTER_KEY": "sk-master", "MAX_PARALLEL_REQUESTS": "5"},
+        **{"LOCAL_KEY": "true", "http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"},
+    }
+    argv = [sys.executable, "-m", "stack.local_key"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "the local key was made, with a limit of 5\n")
+    assert done.stderr == "the local key is not ready: the gateway answered 500: {'error': 'as told'}\n"
+    assert server.keys["sk-FAKE"]["max_parallel_requests"] == 5
