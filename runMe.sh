@@ -7,11 +7,21 @@ lock=$root/scripts/requirements/cli.txt
 
 main() {
   local python environment
+  check_platform
   python=$(find_python)
   environment=${ENVS_DIR:-$root/.state/envs}/cli-$(key "$python")
   [[ -e $environment/.complete ]] || install "$python" "$environment"
   export PYTHONPATH="$root/scripts${PYTHONPATH:+:$PYTHONPATH}"
   exec "$environment/bin/python" -m stack "$@"
+}
+
+check_platform() {
+  local system
+  system="$(uname -s) on $(uname -m)"
+  case $system in
+  "Linux on x86_64" | "Linux on aarch64") ;;
+  *) die "$system is not supported" "Linux on x86_64 or aarch64 is" ;;
+  esac
 }
 
 # The first Python from 3.11 to 3.13 there is.

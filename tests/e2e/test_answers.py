@@ -6,7 +6,8 @@ import re
 import subprocess
 
 import anthropic
-from conftest import QUESTION, Stack
+
+from harness import QUESTION, Stack
 
 
 def test_openai_sdk(stack: Stack) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from conftest import Stack
+from harness import Stack
 
 BODY = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
 

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from conftest import Stack
+
+from harness import Stack
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 SHIPPED = {"temperature": 0.2, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.1}
@@ -22,7 +23,7 @@ ROUTES: dict[str, tuple[dict[str, Any], str]] = {
 
 def received(stack: Stack, path: str, **values: Any) -> dict[str, float]:
     """Send a request; what the engine says it received."""
-    body, limit_name = ROUTES[path]
+    body, _ = ROUTES[path]
     if path == "/v1/messages":
         values = {"max_tokens": 16, **values}  # this API demands it
     before = len(stack.log("engine"))

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import Stack, wait_for
+
+from harness import Stack, wait_for
 
 LIMIT = 16
 MESSAGES = [{"role": "user", "content": "Count from one to five hundred in words."}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import Stack, wait_for
+from harness import Stack, wait_for
 
 
 def test_twenty_requests_are_twenty_rows_with_right_token_counts(stack: Stack) -> None:

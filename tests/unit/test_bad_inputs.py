@@ -70,7 +70,11 @@ YAML = [
     Row("syntax", ("models/bad.yml:3: is not YAML",), bad=OK + "env:\n  A: b: c\n", status=2),
     Row("open-bracket", ("models/bad.yml:", "is not YAML"), bad=OK + "litellm: {top_p: 1\n"),
     Row("open-quote", ("models/bad.yml:", "is not YAML"), bad=OK + "description: 'x\n"),
-    Row("latin-1", ("models/bad.yml:2: is not UTF-8 text", "save the file as UTF-8"), bad=OK.encode() + b"description: gr\xf6\xdfe\n"),
+    Row(
+        "latin-1",
+        ("models/bad.yml:2: is not UTF-8 text", "save the file as UTF-8"),
+        bad=OK.encode() + b"description: gr\xf6\xdfe\n",
+    ),
     Row("utf-16", ("models/bad.yml:1: is not UTF-8 text",), bad=OK.encode("utf-16")),
     Row("utf-16-without-mark", ("models/bad.yml:1: has a NUL byte",), bad=OK.encode("utf-16-le")),
     Row("nul", ("models/bad.yml:2: has a NUL byte",), bad=OK.encode() + b"\0"),
@@ -93,33 +97,87 @@ YAML = [
 ]
 SCHEMA = [
     Row("unknown-key", ("models/bad.yml:2: comand: unknown key", "did you mean command?"), bad=OK + "comand: x\n"),
-    Row("unknown-parameter", ("models/bad.yml:3: litellm.tempurature: unknown key", "did you mean temperature?"), bad=OK + "litellm:\n  tempurature: 1\n"),
-    Row("unknown-weights-key", ("models/bad.yml:3: weights.pipy: unknown key", "did you mean pypi?"), bad=OK + "weights:\n  pipy: a\n"),
+    Row(
+        "unknown-parameter",
+        ("models/bad.yml:3: litellm.tempurature: unknown key", "did you mean temperature?"),
+        bad=OK + "litellm:\n  tempurature: 1\n",
+    ),
+    Row(
+        "unknown-weights-key",
+        ("models/bad.yml:3: weights.pipy: unknown key", "did you mean pypi?"),
+        bad=OK + "weights:\n  pipy: a\n",
+    ),
     Row("list-for-text", ("models/bad.yml:1: command: expected text, got a list",), bad="command: [vllm, serve, m]\n"),
     Row("text-for-keys", ("models/bad.yml:2: env: expected keys with values, got text",), bad=OK + "env: A=b\n"),
-    Row("bool-in-env", ("models/bad.yml:2: env.A: expected text, got true/false", "put it in quotes"), bad=OK + "env: {A: yes}\n"),
-    Row("text-for-number", ("models/bad.yml:2: LITELLM_TEMPERATURE: expected a number, got 'hot'",), bad=OK + "litellm: {temperature: hot}\n"),
-    Row("128Q", ("models/bad.yml:2: LITELLM_MAX_TOKENS: expected a size such as 8192 or 128K, got '128Q'",), bad=OK + "litellm: {max_tokens: 128Q}\n"),
-    Row("negative-limit", ("models/bad.yml:2: MAX_PARALLEL_REQUESTS: expected a whole number at least 1",), bad=OK + "litellm: {max_parallel_requests: -1}\n"),
-    Row("nan", ("models/bad.yml:2: litellm.temperature: expected a finite number",), bad=OK + "litellm: {temperature: .nan}\n"),
+    Row(
+        "bool-in-env",
+        ("models/bad.yml:2: env.A: expected text, got true/false", "put it in quotes"),
+        bad=OK + "env: {A: yes}\n",
+    ),
+    Row(
+        "text-for-number",
+        ("models/bad.yml:2: LITELLM_TEMPERATURE: expected a number, got 'hot'",),
+        bad=OK + "litellm: {temperature: hot}\n",
+    ),
+    Row(
+        "128Q",
+        ("models/bad.yml:2: LITELLM_MAX_TOKENS: expected a size such as 8192 or 128K, got '128Q'",),
+        bad=OK + "litellm: {max_tokens: 128Q}\n",
+    ),
+    Row(
+        "negative-limit",
+        ("models/bad.yml:2: MAX_PARALLEL_REQUESTS: expected a whole number at least 1",),
+        bad=OK + "litellm: {max_parallel_requests: -1}\n",
+    ),
+    Row(
+        "nan",
+        ("models/bad.yml:2: litellm.temperature: expected a finite number",),
+        bad=OK + "litellm: {temperature: .nan}\n",
+    ),
     Row("infinity", ("models/bad.yml:2: litellm.top_p: expected a finite number",), bad=OK + "litellm: {top_p: .inf}\n"),
-    Row("nan-of-another-parameter", ("models/bad.yml:2: litellm.min_p: expected a finite number",), bad=OK + "litellm: {min_p: .nan}\n"),
+    Row(
+        "nan-of-another-parameter",
+        ("models/bad.yml:2: litellm.min_p: expected a finite number",),
+        bad=OK + "litellm: {min_p: .nan}\n",
+    ),
     Row("context-128Q", ("models/bad.yml:2: context: expected a size",), bad=OK + "context: 128Q\n"),
-    Row("max-model-len", ("models/bad.yml:1: --max-model-len: expected a length",), bad="command: vllm serve m --max-model-len 9x\n"),
-    Row("secret-in-env", ("models/bad.yml:2: env.HF_TOKEN: is not to be set here", "secrets/HF_TOKEN"), bad=OK + "env: {HF_TOKEN: hf_x}\n"),
-    Row("weights-outside", ("models/bad.yml:2: weights.path:",), bad=OK + f"weights: {{pypi: a==1, sha256: {'0' * 64}, path: ../x}}\n"),
+    Row(
+        "max-model-len",
+        ("models/bad.yml:1: --max-model-len: expected a length",),
+        bad="command: vllm serve m --max-model-len 9x\n",
+    ),
+    Row(
+        "secret-in-env",
+        ("models/bad.yml:2: env.HF_TOKEN: is not to be set here", "secrets/HF_TOKEN"),
+        bad=OK + "env: {HF_TOKEN: hf_x}\n",
+    ),
+    Row(
+        "weights-outside",
+        ("models/bad.yml:2: weights.path:",),
+        bad=OK + f"weights: {{pypi: a==1, sha256: {'0' * 64}, path: ../x}}\n",
+    ),
 ]
 COMMANDS = [
     Row("no-command", ("models/bad.yml: command: missing", "add it"), bad="env: {A: b}\n"),
     Row("null-command", ("models/bad.yml:1: command: expected text, got nothing",), bad="command:\n"),
     Row("empty-command", ("models/bad.yml:1: command: is empty",), bad="command: ''\n"),
-    Row("other-program", ("models/bad.yml:1: command: begins with 'python x.py', not `vllm serve`",), bad="command: python x.py\n"),
+    Row(
+        "other-program",
+        ("models/bad.yml:1: command: begins with 'python x.py', not `vllm serve`",),
+        bad="command: python x.py\n",
+    ),
     Row("assignment-first", ("environment variables belong under env:",), bad="command: A=b vllm serve m\n"),
     Row("no-model", ("models/bad.yml:1: command: names no model",), bad="command: vllm serve\n"),
-    Row("open-quote-in-command", ("models/bad.yml:3: command: a quote ' is opened and never closed",), bad=_command("--a 'x")),
+    Row(
+        "open-quote-in-command", ("models/bad.yml:3: command: a quote ' is opened and never closed",), bad=_command("--a 'x")
+    ),
     Row("unquoted-json", ("models/bad.yml:3: command: has unquoted JSON", "single quotes"), bad=_command('--j {"a": 1}')),
     Row("generation-no-json", ("is not a JSON object: 'top_k=1'",), bad=_command("--override-generation-config 'top_k=1'")),
-    Row("generation-nan", ("LITELLM_TEMPERATURE: expected a finite number",), bad=_command("--override-generation-config '{\"temperature\": NaN}'")),
+    Row(
+        "generation-nan",
+        ("LITELLM_TEMPERATURE: expected a finite number",),
+        bad=_command("--override-generation-config '{\"temperature\": NaN}'"),
+    ),
     *(
         Row(f"shell-{name}", (f"models/bad.yml:3: command: has {text!r}",), bad=_command(f"--a {code}"))
         for name, text, code in [
@@ -136,11 +194,25 @@ COMMANDS = [
             ("home", "~", "~/x"),
         ]
     ),
-    Row("single-quotes-are-literal", ("--a '$(touch canary); `touch canary`'",), bad=_command("--a '$(touch canary); `touch canary`'"), status=0),
-    Row("shell-in-a-value", ("$(touch canary)",), bad=OK + "env: {A: '$(touch canary) `touch canary`; touch canary'}\n", status=0),
+    Row(
+        "single-quotes-are-literal",
+        ("--a '$(touch canary); `touch canary`'",),
+        bad=_command("--a '$(touch canary); `touch canary`'"),
+        status=0,
+    ),
+    Row(
+        "shell-in-a-value",
+        ("$(touch canary)",),
+        bad=OK + "env: {A: '$(touch canary) `touch canary`; touch canary'}\n",
+        status=0,
+    ),
 ]
 NAMES = [
-    Row("unknown-model", ("MODEL: no model 'smolm'", "did you mean smollm2-135m", "models there are: bad, glm47-flash"), environment={"MODEL": "smolm"}),
+    Row(
+        "unknown-model",
+        ("MODEL: no model 'smolm'", "did you mean smollm2-135m", "models there are: bad, glm47-flash"),
+        environment={"MODEL": "smolm"},
+    ),
     Row("traversal", ("MODEL: '../secrets/HF_TOKEN' is not a model name",), environment={"MODEL": "../secrets/HF_TOKEN"}),
     Row("absolute", ("MODEL: '/etc/passwd' is not a model name",), environment={"MODEL": "/etc/passwd"}),
     Row("newline", ("MODEL: 'bad\\nbad' is not a model name",), environment={"MODEL": "bad\nbad"}),
@@ -151,45 +223,115 @@ NAMES = [
     Row("unknown-model-option", ("no model 'nope'",), arguments=("--model", "nope")),
     Row("link-to-nothing", ("models/bad.yml: no such file",), prepare=lambda root: _link(root, "nowhere.yml")),
     Row("link-to-itself", ("models/bad.yml:",), prepare=lambda root: _link(root, "bad.yml")),
-    Row("folder", ("models/dir.yml: is a directory, not a file",), prepare=lambda root: (root / "models/dir.yml").mkdir(), environment={"MODEL": "dir"}),
+    Row(
+        "folder",
+        ("models/dir.yml: is a directory, not a file",),
+        prepare=lambda root: (root / "models/dir.yml").mkdir(),
+        environment={"MODEL": "dir"},
+    ),
     Row("device", ("models/bad.yml: no such file",), prepare=lambda root: _link(root, "/dev/zero")),
-    Row("pipe", ("models/pipe.yml: no such file",), prepare=lambda root: os.mkfifo(root / "models/pipe.yml"), environment={"MODEL": "pipe"}),
+    Row(
+        "pipe",
+        ("models/pipe.yml: no such file",),
+        prepare=lambda root: os.mkfifo(root / "models/pipe.yml"),
+        environment={"MODEL": "pipe"},
+    ),
 ]
 VARS = [
     Row("no-vars", ("vars.env: no such file", "git checkout vars.env"), files={"vars.env": None}),
     Row("spaces-around-equals", ("0.25",), files={"vars.local.env": "LITELLM_TEMPERATURE = 0.25 \n"}, status=0),
-    Row("quoted-values", ("0.25",), files={"vars.local.env": "LITELLM_TEMPERATURE=\"0.25\"\nLITELLM_TOP_P='0.5'\n"}, status=0),
+    Row(
+        "quoted-values", ("0.25",), files={"vars.local.env": "LITELLM_TEMPERATURE=\"0.25\"\nLITELLM_TOP_P='0.5'\n"}, status=0
+    ),
     Row("crlf-vars", ("0.25",), files={"vars.local.env": "LITELLM_TEMPERATURE=0.25\r\nLITELLM_TOP_P=0.5\r\n"}, status=0),
-    Row("duplicate", ("vars.local.env:3: LITELLM_TOP_P: stands twice, first in line 1",), files={"vars.local.env": "LITELLM_TOP_P=1\n\nLITELLM_TOP_P=1\n"}),
-    Row("no-equals", ("vars.local.env:2: 'LITELLM_TOP_P 1' is not KEY=value",), files={"vars.local.env": "# x\nLITELLM_TOP_P 1\n"}),
+    Row(
+        "duplicate",
+        ("vars.local.env:3: LITELLM_TOP_P: stands twice, first in line 1",),
+        files={"vars.local.env": "LITELLM_TOP_P=1\n\nLITELLM_TOP_P=1\n"},
+    ),
+    Row(
+        "no-equals",
+        ("vars.local.env:2: 'LITELLM_TOP_P 1' is not KEY=value",),
+        files={"vars.local.env": "# x\nLITELLM_TOP_P 1\n"},
+    ),
     Row("open-quote-in-vars", ("vars.local.env:1:", "is not KEY=value"), files={"vars.local.env": "HF_HOME='x\n"}),
-    Row("unknown-setting", ("vars.local.env:1: LITELM_TOP_P: unknown setting", "did you mean LITELLM_TOP_P"), files={"vars.local.env": "LITELM_TOP_P=1\n"}),
+    Row(
+        "unknown-setting",
+        ("vars.local.env:1: LITELM_TOP_P: unknown setting", "did you mean LITELLM_TOP_P"),
+        files={"vars.local.env": "LITELM_TOP_P=1\n"},
+    ),
     Row("secret-in-vars", ("vars.local.env:1: HF_TOKEN: unknown setting",), files={"vars.local.env": "HF_TOKEN=hf_x\n"}),
     Row("vars-latin-1", ("vars.local.env:1: is not UTF-8 text",), files={"vars.local.env": b"HF_HOME=/gr\xf6\xdfe\n"}),
-    Row("vars-128Q", ("vars.local.env:1: LITELLM_MAX_TOKENS: expected a size",), files={"vars.local.env": "LITELLM_MAX_TOKENS=128Q\n"}),
+    Row(
+        "vars-128Q",
+        ("vars.local.env:1: LITELLM_MAX_TOKENS: expected a size",),
+        files={"vars.local.env": "LITELLM_MAX_TOKENS=128Q\n"},
+    ),
     Row("size-of-400-digits", ("LITELLM_MAX_TOKENS: expected a",), environment={"LITELLM_MAX_TOKENS": "9" * 400}),
-    Row("negative-vars", ("vars.local.env:1: MAX_PARALLEL_REQUESTS: expected a whole number at least 1",), files={"vars.local.env": "MAX_PARALLEL_REQUESTS=-3\n"}),
-    Row("shell-in-vars", ("NCCL_X", "$(touch canary)"), files={"vars.local.env": "NCCL_X=$(touch canary)`touch canary`\n"}, status=0),
+    Row(
+        "negative-vars",
+        ("vars.local.env:1: MAX_PARALLEL_REQUESTS: expected a whole number at least 1",),
+        files={"vars.local.env": "MAX_PARALLEL_REQUESTS=-3\n"},
+    ),
+    Row(
+        "shell-in-vars",
+        ("NCCL_X", "$(touch canary)"),
+        files={"vars.local.env": "NCCL_X=$(touch canary)`touch canary`\n"},
+        status=0,
+    ),
     Row("template-missing", ("litellm_config.template.yaml: no such file",), files={"litellm_config.template.yaml": None}),
-    Row("template-broken", ("litellm_config.template.yaml:1: is not a valid template",), files={"litellm_config.template.yaml": "{% for %}\n"}),
+    Row(
+        "template-broken",
+        ("litellm_config.template.yaml:1: is not a valid template",),
+        files={"litellm_config.template.yaml": "{% for %}\n"},
+    ),
 ]
 ARGUMENTS = [
-    Row("set-without-equals", ("--set: 'LITELLM_TOP_P' is not KEY=VALUE", "for example"), arguments=("--set", "LITELLM_TOP_P")),
-    Row("set-unknown", ("--set: LITELM_TOP_P: unknown setting", "did you mean LITELLM_TOP_P"), arguments=("--set", "LITELM_TOP_P=1")),
+    Row(
+        "set-without-equals",
+        ("--set: 'LITELLM_TOP_P' is not KEY=VALUE", "for example"),
+        arguments=("--set", "LITELLM_TOP_P"),
+    ),
+    Row(
+        "set-unknown",
+        ("--set: LITELM_TOP_P: unknown setting", "did you mean LITELLM_TOP_P"),
+        arguments=("--set", "LITELM_TOP_P=1"),
+    ),
     Row("set-secret", ("--set: env.VLLM_API_KEY: is not to be set here",), arguments=("--set", "env.VLLM_API_KEY=x")),
     Row("set-empty", ("--set: LITELLM_TOP_P: expected a number, got ''",), arguments=("--set", "LITELLM_TOP_P=")),
     Row("port-text", ("environment: LITELLM_PORT: expected a number, got 'http'",), environment={"LITELLM_PORT": "http"}),
-    Row("port-range", ("environment: LITELLM_PORT: expected a whole number from 1 to 65535",), environment={"LITELLM_PORT": "70000"}),
-    Row("port-twice", ("ENGINE_PORT=8000 is also LITELLM_PORT", "choose another port"), environment={"LITELLM_PORT": "8000"}),
-    Row("open-address", ("BIND_ADDRESS=0.0.0.0 would offer the well-known key sk-FAKE", "LOCAL_KEY=false"), environment={"BIND_ADDRESS": "0.0.0.0"}),
+    Row(
+        "port-range",
+        ("environment: LITELLM_PORT: expected a whole number from 1 to 65535",),
+        environment={"LITELLM_PORT": "70000"},
+    ),
+    Row(
+        "port-twice", ("ENGINE_PORT=8000 is also LITELLM_PORT", "choose another port"), environment={"LITELLM_PORT": "8000"}
+    ),
+    Row(
+        "open-address",
+        ("BIND_ADDRESS=0.0.0.0 would offer the well-known key sk-FAKE", "LOCAL_KEY=false"),
+        environment={"BIND_ADDRESS": "0.0.0.0"},
+    ),
     Row("open-address-v6", ("would offer the well-known key sk-FAKE",), environment={"BIND_ADDRESS": "::"}),
     Row("open-without-key", ("0.0.0.0",), environment={"BIND_ADDRESS": "0.0.0.0", "LOCAL_KEY": "false"}, status=0),
     Row("host-name", ("BIND_ADDRESS: expected an IP address", "got 'localhost'"), environment={"BIND_ADDRESS": "localhost"}),
     Row("runtime", ("RUNTIME: expected auto, docker or native, got 'podman'",), environment={"RUNTIME": "podman"}),
-    Row("timeout-nan", ("LITELLM_REQUEST_TIMEOUT: expected a finite number",), environment={"LITELLM_REQUEST_TIMEOUT": "nan"}),
+    Row(
+        "timeout-nan", ("LITELLM_REQUEST_TIMEOUT: expected a finite number",), environment={"LITELLM_REQUEST_TIMEOUT": "nan"}
+    ),
 ]
 ROWS = [*YAML, *SCHEMA, *COMMANDS, *NAMES, *VARS, *ARGUMENTS]
-IN_A_PROCESS = ("alias-bomb", "deep", "large", "shell-substitution", "shell-in-vars", "unknown-model", "pipe", "size-of-400-digits")
+IN_A_PROCESS = (
+    "alias-bomb",
+    "deep",
+    "large",
+    "shell-substitution",
+    "shell-in-vars",
+    "unknown-model",
+    "pipe",
+    "size-of-400-digits",
+)
 
 
 def _write(row: Row, root: Path) -> None:
@@ -218,7 +360,12 @@ def test_bad_input(
 ) -> None:
     _write(row, root)
     monkeypatch.chdir(tmp_path)
-    for key, value in {"STACK_ROOT": str(root), "STATE_DIR": str(tmp_path / "state"), "MODEL": "bad", **row.environment}.items():
+    for key, value in {
+        "STACK_ROOT": str(root),
+        "STATE_DIR": str(tmp_path / "state"),
+        "MODEL": "bad",
+        **row.environment,
+    }.items():
         monkeypatch.setenv(key, value)
     started = time.monotonic()
     status = cli.main(["config", *row.arguments])
@@ -322,7 +469,11 @@ SECRETS: dict[str, tuple[Callable[[Path], object] | None, dict[str, str], list[s
         {"HF_TOKEN": "hf_secret", "HF_TOKEN_FILE": "/x"},
         ["error: HF_TOKEN: set together with HF_TOKEN_FILE\n  set one of the two"],
     ),
-    "file-not-there": (None, {"HF_TOKEN_FILE": "/nowhere/x"}, ["error: /nowhere/x: no such file, but HF_TOKEN_FILE names it"]),
+    "file-not-there": (
+        None,
+        {"HF_TOKEN_FILE": "/nowhere/x"},
+        ["error: /nowhere/x: no such file, but HF_TOKEN_FILE names it"],
+    ),
 }
 
 

@@ -146,7 +146,11 @@ def test_secret_of_the_environment_is_kept(entry: Entry) -> None:
 @pytest.mark.parametrize(
     ("name", "environment", "message"),
     [
-        ("both", {"HF_TOKEN": "a", "HF_TOKEN_FILE": "b"}, "error: HF_TOKEN: set together with HF_TOKEN_FILE\n  set one of the two\n"),
+        (
+            "both",
+            {"HF_TOKEN": "a", "HF_TOKEN_FILE": "b"},
+            "error: HF_TOKEN: set together with HF_TOKEN_FILE\n  set one of the two\n",
+        ),
         ("gone", {"HF_TOKEN_FILE": "/nowhere/x"}, "error: HF_TOKEN: /nowhere/x is not a readable file\n"),
         ("folder", {"HF_TOKEN_FILE": "/"}, "error: HF_TOKEN: / is not a readable file\n"),
     ],

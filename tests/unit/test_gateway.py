@@ -142,7 +142,20 @@ def test_render_is_the_configuration_the_gateway_needs(decide: Decide) -> None:
     assert config["general_settings"]["allow_requests_on_db_unavailable"] is False
 
 
-TRICKY = ["yes", "a: b", "{{ x }}", "{% x %}", "# no", "<b>&'\"", "größe", "😀 \x7f\u2028", "\\ud83d", "line\nline", "- a", ""]
+TRICKY = [
+    "yes",
+    "a: b",
+    "{{ x }}",
+    "{% x %}",
+    "# no",
+    "<b>&'\"",
+    "größe",
+    "😀 \x7f\u2028",
+    "\\ud83d",
+    "line\nline",
+    "- a",
+    "",
+]
 
 
 @pytest.mark.parametrize("text", TRICKY, ids=ascii)

@@ -116,7 +116,8 @@ async def finding(db: Prisma) -> None:
         data={"litellm_budget_table": {"connect": {"budget_id": PREFIX + "b"}}},
         include={"litellm_budget_table": True},
     )
-    assert linked is not None and linked.litellm_budget_table is not None
+    assert linked is not None
+    assert linked.litellm_budget_table is not None
     equal(linked.litellm_budget_table.max_budget, 3.5)
     by_budget = {"litellm_budget_table": {"is": {"budget_id": PREFIX + "b"}}}
     equal([row.token for row in await table.find_many(where=by_budget)], [PREFIX + "f0"])

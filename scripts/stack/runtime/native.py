@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -17,7 +16,17 @@ from stack import generate
 from stack.errors import ConfigError, Problem, RunError
 from stack.local_key import LOCAL_KEY
 from stack.plan import Plan
-from stack.runtime import gateway_environment, install, postgres, probe, secret_files, services, supervisor, weights
+from stack.runtime import (
+    engine_log,
+    gateway_environment,
+    install,
+    postgres,
+    probe,
+    secret_files,
+    services,
+    supervisor,
+    weights,
+)
 from stack.runtime.layout import Layout
 from stack.runtime.processes import Identity
 from stack.runtime.report import Report
@@ -84,6 +93,8 @@ class Native:
         made = secret_files.ensure(layout.secrets)
         if made:
             report.note(f"made secrets/: {', '.join(made)}")
+        for name in secret_files.only_in_environment(layout.secrets, environ):
+            report.note(f"{name} is set in the environment only; services read secrets/{name}")
         environments, gateway_env = self._environments(plan, report)
         model_path = weights.locate(
             plan.served.fragment,
@@ -193,7 +204,7 @@ class Native:
             time.sleep(0.1)
 
     def _failure(self, part: Part) -> Problem:
-        tail = "\n    ".join(_last_errors(self.layout.log(part.name)))
+        tail = "\n    ".join(engine_log.last_errors(self.layout.log(part.name)))
         ended = f"ended {part.restarts} times, last: " if part.restarts else "not ready: "
         what = f"{ended}{part.detail}\n    {tail}"
         return Problem(part.name, what, f"all of it: ./runMe.sh logs {part.name}; to stop trying: ./runMe.sh down")
@@ -328,7 +339,7 @@ class Native:
 
     def _phase(self, name: str) -> str:
         """What a starting part is doing, from its log."""
-        return _engine_phase(self.layout.log(name)) if name == "engine" else ""
+        return engine_log.phase(self.layout.log(name)) if name == "engine" else ""
 
 
 def reachable(bind_address: str) -> str:
@@ -336,47 +347,3 @@ def reachable(bind_address: str) -> str:
     if bind_address == "0.0.0.0":
         return "127.0.0.1"
     return "[::1]" if bind_address == "::" else f"[{bind_address}]" if ":" in bind_address else bind_address
-
-
-# A text in vLLM's log -> what the engine is doing from then on.
-_PHASES = (
-    ("starting: ", "starting Python and vLLM"),
-    ("Initializing a V1 LLM engine", "loading the model"),
-    ("Starting to load model", "loading weights"),
-    ("Loading weights took", "preparing memory"),
-    ("Compiling a graph", "compiling"),
-    ("Capturing CUDA graph", "capturing CUDA graphs"),
-    ("GPU KV cache size", "warming up"),
-    ("CPU KV cache size", "warming up"),
-    ("Starting vLLM server", "opening its port"),
-)
-
-
-def _tail(log: Path, size: int = 64 << 10) -> list[str]:
-    try:
-        with log.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(file.tell() - size, 0))
-            return file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return []
-
-
-def _engine_phase(log: Path) -> str:
-    for line in reversed(_tail(log)):
-        for text, phase in _PHASES:
-            if text in line:
-                return phase
-    return ""
-
-
-# The line on which a program says what went wrong: `ValueError: ...`, `pkg.SomeError: ...`, `error: ...`.
-_ERROR_LINE = re.compile(r"(^|\s)([A-Za-z_.]*(Error|Exception)|error|FATAL)\b.*:")
-
-
-def _last_errors(log: Path, count: int = 8) -> list[str]:
-    """The end of a log, from the last line that says what went wrong."""
-    lines = [line for line in _tail(log) if line.strip() and "WARNING" not in line]
-    found = [index for index, line in enumerate(lines) if _ERROR_LINE.search(line)]
-    start = found[-1] if found else -count
-    return [line[:500] for line in lines[start:][:count]]

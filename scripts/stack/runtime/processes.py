@@ -38,9 +38,9 @@ class Identity:
         """From a file written by `write`; None if it is not there or the process is gone."""
         try:
             pid, start = path.read_text().split()
+            identity = cls(int(pid), int(start))
         except (OSError, ValueError):
             return None
-        identity = cls(int(pid), int(start))
         return identity if identity.alive() else None
 
     def write(self, path: Path) -> None:

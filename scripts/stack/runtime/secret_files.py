@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from stack.errors import ConfigError, Problem
@@ -21,7 +22,7 @@ _PLAIN = re.compile(r"^[A-Za-z0-9._~-]+$")
 MAX_BYTES = 64 << 10
 
 
-def check(folder: Path, environ: dict[str, str] | os._Environ[str]) -> list[Problem]:
+def check(folder: Path, environ: Mapping[str, str]) -> list[Problem]:
     """What is wrong with the secrets there are; their values are never shown."""
     problems = []
     for name in (*GENERATED, *USER_GIVEN):
@@ -81,6 +82,15 @@ def ensure(folder: Path) -> list[str]:
     except OSError as error:
         raise ConfigError(Problem(str(folder), f"cannot be written to: {error.strerror}")) from None
     return made
+
+
+def only_in_environment(folder: Path, environ: Mapping[str, str]) -> list[str]:
+    """Secrets that the caller has as a variable but not as a file, from which alone services read them."""
+    return [
+        name
+        for name in USER_GIVEN
+        if environ.get(name) and not environ.get(f"{name}_FILE") and not os.path.lexists(folder / name)
+    ]
 
 
 def read(folder: Path, name: str) -> str:

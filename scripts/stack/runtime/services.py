@@ -15,14 +15,13 @@ from stack.runtime.spec import Service
 from stack.settings import BY_KEY, PASS_THROUGH_PREFIXES
 
 # What a service may take over from the caller's environment: never everything, as secrets may be among it.
-INHERITED = frozenset(
-    (
-        "PATH HOME USER LOGNAME LANG LANGUAGE TZ TMPDIR LD_LIBRARY_PATH XDG_CACHE_HOME XDG_RUNTIME_DIR "
-        "http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY "
-        "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS "
-        "HF_ENDPOINT HF_HUB_CACHE HF_HUB_OFFLINE TRANSFORMERS_OFFLINE"
-    ).split()
-)
+_INHERITED = """
+    PATH HOME USER LOGNAME LANG LANGUAGE TZ TMPDIR LD_LIBRARY_PATH XDG_CACHE_HOME XDG_RUNTIME_DIR
+    http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY
+    SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS
+    HF_ENDPOINT HF_HUB_CACHE HF_HUB_OFFLINE TRANSFORMERS_OFFLINE
+"""
+INHERITED = frozenset(_INHERITED.split())
 INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "TRITON_", "TORCH", "GLOO_", *PASS_THROUGH_PREFIXES)
 NEVER_INHERITED = frozenset({"VLLM_API_KEY", "VLLM_PORT", *BY_KEY})
 # Seconds beyond the engine's own drain time before something that stops is killed.
@@ -100,9 +99,20 @@ def build(
             **({"STACK_MODEL_PATH": str(model_path), "HF_HUB_OFFLINE": "1"} if model_path else {}),
         },
         log=str(layout.log("engine")),
+        version=f"{plan.engine_digest} {environments.engine}",
         stop_seconds=drain + GRACE,
         port=resolved["ENGINE_PORT"],
     )
+    told = {
+        "LITELLM_HOST": resolved["BIND_ADDRESS"],
+        "LITELLM_PORT": str(resolved["LITELLM_PORT"]),
+        "DATABASE_HOST": "127.0.0.1",
+        "DATABASE_PORT": str(resolved["POSTGRES_PORT"]),
+        "LOCAL_KEY": str(resolved["LOCAL_KEY"]).lower(),
+        "MAX_PARALLEL_REQUESTS": str(gateway.key_limit(resolved)),
+        **LITELLM_ENV,
+        "GRACEFUL_SHUTDOWN_TIMEOUT": str(drain),
+    }
     proxy = Service(
         name="gateway",
         argv=("bash", str(layout.scripts / "litellm_entrypoint.sh")),
@@ -111,16 +121,10 @@ def build(
             **gateway_env,
             "STACK_DIGEST": plan.gateway_digest,
             "PATH": f"{environments.gateway / 'bin'}:{path}",
-            "LITELLM_HOST": resolved["BIND_ADDRESS"],
-            "LITELLM_PORT": str(resolved["LITELLM_PORT"]),
-            "DATABASE_HOST": "127.0.0.1",
-            "DATABASE_PORT": str(resolved["POSTGRES_PORT"]),
-            "LOCAL_KEY": str(resolved["LOCAL_KEY"]).lower(),
-            "MAX_PARALLEL_REQUESTS": str(gateway.key_limit(resolved)),
-            **LITELLM_ENV,
-            "GRACEFUL_SHUTDOWN_TIMEOUT": str(drain),
+            **told,
         },
         log=str(layout.log("gateway")),
+        version=" ".join([plan.gateway_digest, str(environments.gateway), *(f"{k}={v}" for k, v in told.items())]),
         stop_seconds=drain + GRACE,
     )
     return [database, engine, proxy]

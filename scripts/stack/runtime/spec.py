@@ -18,6 +18,8 @@ class Service:
         name: engine, gateway or database.
         argv: what to run.
         env: its whole environment.
+        version: what of the environment matters: the service is started anew when this changes, not whenever the
+            caller's PATH is another one.
         log: the file its output goes to.
         stop_signal: name of the signal that asks it to end.
         stop_seconds: how long it may take to end before it is killed.
@@ -29,6 +31,7 @@ class Service:
     argv: tuple[str, ...]
     env: dict[str, str] = field(hash=False)
     log: str
+    version: str = ""
     stop_signal: str = "SIGTERM"
     stop_seconds: float = 30.0
     port: int = 0
@@ -36,7 +39,8 @@ class Service:
     @property
     def digest(self) -> str:
         """Changes when the service has to be started anew."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        fields = {key: value for key, value in asdict(self).items() if key != "env"}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_services(path: Path, services: list[Service]) -> None:

@@ -162,7 +162,7 @@ class Supervisor:
         """Until SIGTERM."""
         signal.signal(signal.SIGHUP, lambda *_: self._reload.set())
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, _nothing)
         _own_identity().write(self.folder / "supervisor.pid")
         self._reconcile(self._records())
         while not self._stop.is_set():
@@ -197,13 +197,19 @@ class Supervisor:
             _log(f"services.json cannot be read, nothing changes: {error}")
             return
         wanted = {service.name: service for service in services}
-        going = [name for name in reversed(self.order) if wanted.get(name) != self.keepers[name].service]
+        going = [
+            name
+            for name in reversed(self.order)
+            if name not in wanted or wanted[name].digest != self.keepers[name].service.digest
+        ]
         for name in going:  # one after the other: the gateway's last requests still need the engine
             self.keepers[name].stop()
             self.keepers.pop(name).join()
         self.order = [service.name for service in services]
         for service in services:
-            if service.name not in self.keepers:
+            if service.name in self.keepers:
+                self.keepers[service.name].service = service  # its next start has the newest environment
+            else:
                 record = records.get(service.name, Record())
                 self.keepers[service.name] = Keeper(service, record, self._changed)
                 self.keepers[service.name].start()
@@ -217,8 +223,8 @@ class Supervisor:
 
 def guard(folder: Path) -> None:
     """Keep a supervisor running until one says that it stopped on purpose."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, _nothing)
+    signal.signal(signal.SIGHUP, _nothing)
     # Only one guard at a time: two could each start a supervisor.
     lock = os.open(folder / "guard.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -259,6 +265,10 @@ def start(folder: Path, log: Path, env: dict[str, str]) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def _nothing(*_: object) -> None:
+    """Handles a signal by doing nothing. SIG_IGN would be passed on to the services, and some then never hear it."""
 
 
 def _own_identity() -> Identity:

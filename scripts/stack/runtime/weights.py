@@ -44,7 +44,7 @@ def locate(fragment: Fragment, layout: Layout, engine: Path, source: str, hf_hom
         return None
     if (folder / STAMP).exists():
         return folder
-    if source == "auto" and hub_reachable(os.environ):
+    if source == "auto" and hub_reachable():
         return None
     started = time.monotonic()
     label = f"{fragment.name} weights"
@@ -61,7 +61,7 @@ def in_hub_cache(repository: str, hf_home: Path) -> bool:
     return any(snapshots.glob("*/config.json"))
 
 
-def hub_reachable(environ: object = None, seconds: float = 3.0) -> bool:
+def hub_reachable(seconds: float = 3.0) -> bool:
     """Whether the hub answers; through a proxy it is taken to."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False

@@ -1,0 +1,91 @@
+"""The bridge's own tests, by Node against a real PostgreSQL and by the real prisma-client-py of LiteLLM's environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from stack.runtime import gateway_environment, install, migrate, postgres
+from stack.runtime.layout import Layout
+from stack.runtime.report import Silent
+
+LAYOUT = Layout.from_environ({"ENVS_DIR": os.environ.get("ENVS_DIR", "")})
+
+
+@pytest.fixture(scope="module")
+def environments() -> tuple[Path, Path]:
+    """PostgreSQL's and LiteLLM's."""
+    database = install.ensure(LAYOUT, "database", Silent())
+    return database, gateway_environment.ensure(LAYOUT, database, Silent())
+
+
+@pytest.fixture(scope="module")
+def server(environments: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL 16 of the tests' own; its address, without a database's name."""
+    folder = tmp_path_factory.mktemp("postgres")
+    (folder / "password").write_text("secret")
+    postgres.initialise(environments[0], folder / "data", folder / "password")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(postgres.server_argv(environments[0], folder / "data", port), stderr=subprocess.DEVNULL)
+    url = f"postgresql://{postgres.USER}:secret@127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            try:
+                psycopg2.connect(f"{url}/postgres").close()
+                break
+            except psycopg2.OperationalError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def test_the_server_is_postgresql_16(server: str) -> None:
+    connection = psycopg2.connect(f"{server}/postgres")
+    assert connection.server_version // 10000 == 16
+    connection.close()
+
+
+def test_migrations_are_applied_once(server: str, environments: tuple[Path, Path]) -> None:
+    folder = Path(gateway_environment.variables(environments[1])["MIGRATIONS_DIR"])
+    count = len(list(folder.glob("*/migration.sql")))
+    assert count > 50
+    assert migrate.migrate(f"{server}/migrated", folder) == count
+    assert migrate.migrate(f"{server}/migrated", folder) == 0
+
+
+def test_nodes_own_tests(server: str, environments: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = tmp_path / "bridge"
+    shutil.copytree(LAYOUT.scripts / "prisma-bridge", copy, ignore=shutil.ignore_patterns("node_modules", "client"))
+    migrate.ensure_database(f"{server}/nodes_tests")
+    node = environments[1] / "node"
+    env = {**os.environ, "PATH": f"{node}:{os.environ['PATH']}", "TEST_DATABASE_URL": f"{server}/nodes_tests"}
+    subprocess.run([str(node / "npm"), "ci", "--no-audit", "--no-fund"], cwd=copy, env=env, check=True, timeout=300)
+    done = subprocess.run([str(node / "npm"), "test"], cwd=copy, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert "skipped 0" in done.stdout
+
+
+def test_python_round_trip(server: str, environments: tuple[Path, Path]) -> None:
+    variables = gateway_environment.variables(environments[1])
+    if "PRISMA_QUERY_ENGINE_BINARY" not in variables:
+        pytest.skip("Prisma's own engine could be downloaded here, so the bridge is not in use")
+    folder = Path(variables["MIGRATIONS_DIR"])
+    migrate.migrate(f"{server}/round_trip", folder)
+    env = {**os.environ, **variables, "DATABASE_URL": f"{server}/round_trip"}
+    python = environments[1] / "bin" / "python"
+    script = LAYOUT.scripts / "prisma-bridge" / "test" / "python_roundtrip.py"
+    done = subprocess.run([str(python), str(script)], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr

