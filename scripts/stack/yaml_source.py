@@ -13,6 +13,7 @@ import yaml
 from stack.errors import ConfigError, Problem
 
 MAX_BYTES = 1 << 20
+MAX_NESTING = 50
 Path_ = tuple[str, ...]
 
 
@@ -75,7 +76,7 @@ def load(text: str, name: str) -> Document:
         ConfigError: not YAML, not a mapping, with duplicate keys, aliases, tags, or keys that are not text.
     """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_syntax_problem(error, text, name)) from None
     except (yaml.YAMLError, RecursionError) as error:
@@ -96,6 +97,15 @@ def load(text: str, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_syntax_problem(error, text, name)) from None
     return Document(name, data, MappingProxyType(walk.lines), MappingProxyType(walk.text_lines))
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses deep nesting before the scanner, whose time grows with its square, has gone through it."""
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level >= MAX_NESTING:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token)
 
 
 class _Walk:

@@ -86,7 +86,11 @@ YAML = [
     Row("endless-alias", ("models/bad.yml:2", "alias"), bad=OK + "env: &a {A: *a}\n"),
     Row("python-tag", ("models/bad.yml:2",), bad=OK + "description: !!python/object/apply:os.system ['touch canary']\n"),
     Row("large", ("models/bad.yml: 50.0 MiB is larger than the 1 MiB",), prepare=_large),
-    Row("deep", ("models/bad.yml",), bad=OK + "litellm:\n  extra_body: " + "[" * 2000 + "]" * 2000 + "\n"),
+    Row(
+        "deep",
+        ("models/bad.yml:3: is not YAML: nested too deeply",),
+        bad=OK + "litellm:\n  extra_body: " + "[" * 2000 + "]" * 2000 + "\n",
+    ),
     Row("impossible-date", ("models/bad.yml:2: description: cannot be read",), bad=OK + "description: 2024-13-45\n"),
     Row("number-of-5000-digits", ("models/bad.yml:2: context: cannot be read",), bad=OK + "context: " + "9" * 5000 + "\n"),
     Row("empty", ("models/bad.yml: is empty",), bad=""),
