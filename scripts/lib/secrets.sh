@@ -18,7 +18,13 @@ load_secret() {
     return 2
   fi
   # $(<file) drops the line break that editors put at the end.
-  export "$name=$(<"$file")"
+  local value
+  value=$(<"$file")
+  if [[ -z $value || $value == *$'\n'* ]]; then
+    printf 'error: %s: %s has to hold one line of text\n' "$name" "$file" >&2
+    return 2
+  fi
+  export "$name=$value"
   unset "$file_variable"
 }
 

@@ -27,6 +27,9 @@ Exit status: 0 it works, 1 something failed while running, 2 the configuration i
 """
 
 
+SHOWN_PROBLEMS = 40
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; errors are printed with place and cure, never as a traceback."""
     arguments = sys.argv[1:] if argv is None else argv
@@ -39,8 +42,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(options.run(options, Layout.from_environ(environ), environ))
     except StackError as error:
-        for problem in error.problems:
+        for problem in error.problems[:SHOWN_PROBLEMS]:
             print(problem, file=sys.stderr)
+        if len(error.problems) > SHOWN_PROBLEMS:
+            print(f"and {len(error.problems) - SHOWN_PROBLEMS} more like these", file=sys.stderr)
         if error.exit_status == 2:
             print("nothing was started or changed", file=sys.stderr)
         return error.exit_status

@@ -51,6 +51,10 @@ def split(text: str, name: str, first_line: int) -> list[str]:
     if len(argv) < 3 or argv[2].startswith("-"):
         raise ConfigError(Problem(place, "command: names no model", "write it right after `vllm serve`"))
     generation_overrides(argv, place)
+    for word in argv[3:]:
+        if word.replace("_", "-").startswith("--override-generation-config."):
+            cure = "write it as --override-generation-config '{...}', or under litellm:"
+            raise ConfigError(Problem(place, f"command: {word}: the dotted form is not read by the stack", cure))
     return argv
 
 

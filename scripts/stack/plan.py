@@ -41,6 +41,12 @@ class Plan:
         return self.resolved.models[0]
 
     @property
+    def drain_seconds(self) -> int:
+        """How long the engine lets running requests finish when it stops; a fragment may say so itself."""
+        given = command.option(list(self.engine_argv), "--shutdown-timeout")[-1:]
+        return int(given[0]) if given and given[0].isdigit() else int(self.resolved["ENGINE_SHUTDOWN_TIMEOUT"])
+
+    @property
     def engine_digest(self) -> str:
         """Changes when the engine has to be started anew."""
         return digest("\0".join([*(f"{k}={v}" for k, v in self.engine_env.items()), *self.engine_argv]))

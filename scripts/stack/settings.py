@@ -88,6 +88,7 @@ BY_PARAM: Mapping[str, Setting] = {setting.param: setting for setting in TABLE i
 PASS_THROUGH_PREFIXES = ("NCCL_", "VLLM_")
 _TAKEN = frozenset(BY_KEY)
 # The engine's key, which no generated file may carry.
+_VLLM_INTERNAL = frozenset({"VLLM_PORT"})  # vLLM's own traffic; not the port of its API
 _KEY = frozenset({"VLLM_API_KEY", "VLLM_API_KEY_FILE"})
 
 
@@ -234,14 +235,16 @@ def _serve(fragment: Fragment, sources: Sources, overrides: _Overrides, problems
 
 def _pass_through(sources: Sources) -> set[str]:
     names = {key for layer in (sources.environment, *sources.files) for key in layer}
-    return {name for name in names if name.startswith(PASS_THROUGH_PREFIXES)} - _TAKEN - _KEY
+    return {name for name in names if name.startswith(PASS_THROUGH_PREFIXES)} - _TAKEN - _KEY - _VLLM_INTERNAL
 
 
 def _unknown_keys(sources: Sources) -> list[Problem]:
     problems = []
     for layer in sources.files:
         for key, entry in layer.items():
-            if key not in BY_KEY and not key.startswith(PASS_THROUGH_PREFIXES):
+            if key in _KEY:
+                problems.append(Problem(entry.origin, f"{key}: is a secret", "put it into the file secrets/VLLM_API_KEY"))
+            elif key not in BY_KEY and not key.startswith(PASS_THROUGH_PREFIXES):
                 cure = did_you_mean(key, BY_KEY) or "its comments list the settings there are; NCCL_* and VLLM_* pass too"
                 problems.append(Problem(entry.origin, f"{key}: unknown setting", cure))
     return problems

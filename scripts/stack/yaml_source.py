@@ -12,7 +12,7 @@ import yaml
 
 from stack.errors import ConfigError, Problem
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 256 << 10
 MAX_NESTING = 50
 Path_ = tuple[str, ...]
 
@@ -45,7 +45,7 @@ def read_text(path: Path, name: str) -> str:
     """The file's text, without a byte-order mark.
 
     Raises:
-        ConfigError: missing, unreadable, not a regular file, over 1 MiB, not UTF-8, or with a NUL byte.
+        ConfigError: missing, unreadable, not a regular file, over 256 KiB, not UTF-8, or with a NUL byte.
     """
     try:
         if not path.is_file():
@@ -53,7 +53,7 @@ def read_text(path: Path, name: str) -> str:
             raise ConfigError(Problem(name, what))
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise ConfigError(Problem(name, f"{size / 2**20:.1f} MiB is larger than the 1 MiB a configuration may have"))
+            raise ConfigError(Problem(name, f"{size / 2**20:.1f} MiB is larger than the 256 KiB a configuration may have"))
         raw = path.read_bytes()
     except OSError as error:
         cure = f"check its permissions: ls -l {name}" if isinstance(error, PermissionError) else ""

@@ -85,7 +85,7 @@ YAML = [
     Row("alias-bomb", ("models/bad.yml:3: a2.0: uses a YAML alias", "aliases are refused"), bad=_bomb()),
     Row("endless-alias", ("models/bad.yml:2", "alias"), bad=OK + "env: &a {A: *a}\n"),
     Row("python-tag", ("models/bad.yml:2",), bad=OK + "description: !!python/object/apply:os.system ['touch canary']\n"),
-    Row("large", ("models/bad.yml: 50.0 MiB is larger than the 1 MiB",), prepare=_large),
+    Row("large", ("models/bad.yml: 50.0 MiB is larger than the 256 KiB",), prepare=_large),
     Row(
         "deep",
         ("models/bad.yml:3: is not YAML: nested too deeply",),

@@ -131,7 +131,7 @@ def test_refused_with_place(text: str, fragment: str) -> None:
         pytest.param(b"a: 1\n\0", "error: f:2: has a NUL byte in it\n  save the file as UTF-8 text", id="nul"),
         pytest.param(
             b"x" * (MAX_BYTES + 1),
-            "error: f: 1.0 MiB is larger than the 1 MiB a configuration may have",
+            "error: f: 0.3 MiB is larger than the 256 KiB a configuration may have",
             id="large",
         ),
     ],

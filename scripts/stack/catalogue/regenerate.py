@@ -21,10 +21,14 @@ def litellm_params() -> set[str]:
 
 
 def vllm_request_params() -> set[str]:
-    """Names vLLM 0.32.0 accepts in a chat completion request."""
+    """Names vLLM 0.32.0 accepts in a request, on any of the routes the gateway uses."""
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+    from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+    from vllm.entrypoints.pooling.embed.protocol import EmbeddingChatRequest, EmbeddingCompletionRequest
 
-    return set(ChatCompletionRequest.model_fields)
+    requests = (ChatCompletionRequest, CompletionRequest, ResponsesRequest, EmbeddingCompletionRequest, EmbeddingChatRequest)
+    return {name for request in requests for name in request.model_fields}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The native runtime's three services as data. Pure: a plan and folders in, specifications out."""
+"""The native runtime's three services as data: a plan and folders in, specifications out. Starts and writes nothing."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def build(
         gateway_env: what the gateway's environment needs for its database client.
     """
     resolved = plan.resolved
-    drain = resolved["ENGINE_SHUTDOWN_TIMEOUT"]
+    drain = plan.drain_seconds
     inherited = inherit(environ)
     common = {
         **inherited,
