@@ -122,7 +122,9 @@ def _bare_start(layout: Layout, made: plan.Plan) -> float:
 
 
 def _answers(url: str, key: str, made: plan.Plan) -> bool:
-    """Whether a first question gets an answer."""
+    """Whether a first question gets an answer. Asked only once the engine listens: failures cost the gateway time."""
+    if not probe.listens("127.0.0.1", made.resolved["ENGINE_PORT"]):
+        return False
     path, body = gateway.example_request(made.served, "Hello")
     if not gateway.is_pooling(made.served):
         body["max_tokens"] = 1
