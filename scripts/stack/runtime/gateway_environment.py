@@ -30,7 +30,14 @@ def ensure(layout: Layout, database: Path, report: Report) -> Path:
             _with_bridge(layout, folder, schema, node, log)
         _silence_prisma(folder)
 
-    return install.ensure(layout, "gateway", report, after=finish)
+    return install.ensure(layout, "gateway", report, after=finish, inputs=[Path(__file__), *_bridge_files(layout)])
+
+
+def _bridge_files(layout: Layout) -> list[Path]:
+    """What is installed of the bridge: neither its tests nor what npm and the generator put beside it."""
+    left_out = {"node_modules", "client", "test", "README.md"}
+    files = (layout.scripts / BRIDGE).rglob("*")
+    return sorted(path for path in files if path.is_file() and not left_out.intersection(path.parts))
 
 
 def _node_programs(gateway: Path, database: Path) -> Path:
@@ -93,7 +100,9 @@ def _with_prisma_engine(gateway: Path, schema: Path, node: Path, log: Path, repo
 def _with_bridge(layout: Layout, gateway: Path, schema: Path, node: Path, log: Path) -> None:
     env = _environment(gateway, node)
     bridge = gateway / BRIDGE
-    shutil.copytree(layout.scripts / BRIDGE, bridge, ignore=shutil.ignore_patterns("node_modules", "test", "client"))
+    shutil.copytree(
+        layout.scripts / BRIDGE, bridge, ignore=shutil.ignore_patterns("node_modules", "client", "test", "README.md")
+    )
     install.run_logged(
         [str(node / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], log, LABEL, env=env, cwd=bridge
     )

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,7 +56,13 @@ def has_gpu() -> bool:
     return Path("/dev/nvidia0").exists() or Path("/dev/nvhost-gpu").exists() or bool(shutil.which("nvidia-smi"))
 
 
-def ensure(layout: Layout, name: str, report: Report, after: Callable[[Path, Path], None] | None = None) -> Path:
+def ensure(
+    layout: Layout,
+    name: str,
+    report: Report,
+    after: Callable[[Path, Path], None] | None = None,
+    inputs: Iterable[Path] = (),
+) -> Path:
     """The environment made from requirements/NAME.txt, installed if it is not there.
 
     Args:
@@ -64,14 +70,14 @@ def ensure(layout: Layout, name: str, report: Report, after: Callable[[Path, Pat
         name: the lock file's name without `.txt`.
         report: receives progress.
         after: called with the environment's folder and the log, to finish it.
+        inputs: files besides the lock that the environment is made from.
 
     Raises:
         RunError: the installation failed.
     """
     lock = layout.requirements / f"{name}.txt"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    inputs = [lock] if after is None else [lock, Path(__file__), *_component_files(layout)]
-    folder = layout.environments / f"{name}-py{version}-{file_digest(*inputs)}"
+    folder = layout.environments / f"{name}-py{version}-{file_digest(lock, *inputs)}"
     if (folder / STAMP).exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -99,11 +105,6 @@ def ensure(layout: Layout, name: str, report: Report, after: Callable[[Path, Pat
         (folder / STAMP).touch()
         report.finished(label, f"installed in {time.monotonic() - started:.0f} s")
     return folder
-
-
-def _component_files(layout: Layout) -> list[Path]:
-    bridge = layout.scripts / "prisma-bridge"
-    return sorted(path for path in bridge.rglob("*") if path.is_file() and "node_modules" not in path.parts)
 
 
 def _install(pip: list[str], lock: Path, log: Path, label: str, report: Report) -> None:
