@@ -11,7 +11,8 @@ main() {
   python=$(find_python)
   environment=${ENVS_DIR:-$root/.state/envs}/cli-$(key "$python")
   [[ -e $environment/.complete ]] || install "$python" "$environment"
-  export PYTHONPATH="$root/scripts${PYTHONPATH:+:$PYTHONPATH}"
+  # Neither the caller's modules nor those of the folder they stand in.
+  export PYTHONPATH=$root/scripts PYTHONSAFEPATH=1
   exec "$environment/bin/python" -m stack "$@"
 }
 

@@ -9,12 +9,15 @@ export CONFIG_DIR=${CONFIG_DIR:-$STACK_ROOT/generated_configs}
 SECRETS_DIR=${SECRETS_DIR:-$STACK_ROOT/secrets}
 # shellcheck source=scripts/lib/secrets.sh
 source "$scripts/lib/secrets.sh"
+# shellcheck source=scripts/lib/python.sh
+source "$scripts/lib/python.sh"
 
 _main() {
   load_secrets HF_TOKEN VLLM_API_KEY
   generate
   read_command
-  echo "starting: ${command[*]}"
+  # Without the assignments before it: somebody may have put a secret among them.
+  echo "starting: ${command[*]:$(first_argument)}"
   exec env -- "${command[@]}"
 }
 
@@ -24,7 +27,7 @@ generate() {
     return
   fi
   if "$scripts/gen_models_yml.sh" ${MODEL:+--model "$MODEL"} &&
-    "${STACK_PYTHON:-python3}" "$scripts/generate_litellm_config.py"; then
+    "$(stack_python "$STACK_ROOT")" "$scripts/generate_litellm_config.py"; then
     return
   fi
   last_good || exit 2
@@ -41,6 +44,15 @@ last_good() {
 # Environment assignments and arguments, as `env` takes them. Data, not text: no shell splits or expands them.
 read_command() {
   mapfile -d '' -t command <"$CONFIG_DIR/engine.argv"
+}
+
+# Where the environment assignments end and the command begins.
+first_argument() {
+  local index=0
+  while [[ ${command[index]} == *=* ]]; do
+    index=$((index + 1))
+  done
+  echo "$index"
 }
 
 _main "$@"

@@ -4,5 +4,8 @@
 set -euo pipefail
 
 scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-export PYTHONPATH="$scripts${PYTHONPATH:+:$PYTHONPATH}"
-exec "${STACK_PYTHON:-python3}" -c 'import sys; from stack import generate; sys.exit(generate.main_models())' "$@"
+# shellcheck source=scripts/lib/python.sh
+source "$scripts/lib/python.sh"
+export PYTHONPATH=$scripts PYTHONSAFEPATH=1
+python=$(stack_python "$(dirname -- "$scripts")")
+exec "$python" "$scripts/generate_litellm_config.py" models "$@"

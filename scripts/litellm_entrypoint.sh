@@ -8,7 +8,7 @@ export STACK_ROOT=${STACK_ROOT:-$(dirname -- "$scripts")}
 export CONFIG_DIR=${CONFIG_DIR:-$STACK_ROOT/generated_configs}
 SECRETS_DIR=${SECRETS_DIR:-$STACK_ROOT/secrets}
 python=${STACK_PYTHON:-python3}
-export PYTHONPATH="$scripts${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH=$scripts PYTHONSAFEPATH=1
 # shellcheck source=scripts/lib/secrets.sh
 source "$scripts/lib/secrets.sh"
 
@@ -65,7 +65,7 @@ prepare_database() {
 
 # sk-FAKE is an ordinary key with a limit, made or brought up to date once the gateway answers.
 offer_local_key() {
-  "$python" -m stack.local_key
+  exec "$python" -m stack.local_key
 }
 
 _main "$@"

@@ -20,6 +20,7 @@ load_secret() {
   # $(<file) drops the line break that editors put at the end.
   local value
   value=$(<"$file")
+  value=${value%$'\r'}
   if [[ -z $value || $value == *$'\n'* ]]; then
     printf 'error: %s: %s has to hold one line of text\n' "$name" "$file" >&2
     return 2

@@ -49,12 +49,15 @@ def main(argv: list[str] | None = None) -> int:
         if error.exit_status == 2:
             print("nothing was started or changed", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
-        print("\ninterrupted; what was started goes on: ./runMe.sh status", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was started goes on: ./runMe.sh status", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,7 +95,7 @@ def _up(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str])
     from stack.display import reporter
 
     made = plan.make(layout.root, environ, options.set)
-    for note in made.notes:
+    for note in (*made.notes, *plan.ignored_environment(made)):
         print(f"note: {note}", file=sys.stderr)
     runtime = _runtime(layout, made.resolved["RUNTIME"])
     with reporter(views.console(stderr=True)) as report:
@@ -105,7 +108,7 @@ def _up(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str])
 def _down(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
     from stack.display import reporter
 
-    runtime = _runtime(layout, environ.get("RUNTIME") or "auto", running=True)
+    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
     with reporter(views.console(stderr=True)) as report:
         stopped = runtime.down(report)
     print("stopped; keys, usage and weights are kept" if stopped else "nothing was running")
@@ -113,8 +116,8 @@ def _down(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str
 
 
 def _status(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
-    runtime = _runtime(layout, environ.get("RUNTIME") or "auto", running=True)
-    parts, watchers = runtime.parts(None), runtime.watchers()
+    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
+    parts, watchers = runtime.parts(), runtime.watchers()
     views.print_status(runtime.running_model(), parts, watchers, as_json=options.json)
     return 0 if parts and all(part.state == "ready" for part in parts) and all(watchers.values()) else 1
 
@@ -130,7 +133,7 @@ def _config(options: argparse.Namespace, layout: Layout, environ: Mapping[str, s
 
 
 def _logs(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
-    runtime = _runtime(layout, environ.get("RUNTIME") or "auto", running=True)
+    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
     return int(runtime.logs(options.part or "", options.lines, options.follow))
 
 
@@ -163,7 +166,7 @@ def _runtime(layout: Layout, wanted: str, running: bool = False) -> Any:
     from stack.runtime.native import Native
 
     native, docker = Native(layout), Docker(layout)
-    if wanted == "native" or (wanted == "auto" and running and (layout.run / "services.json").exists()):
+    if wanted == "native" or (wanted == "auto" and running and native.watch.anything_runs()):
         return native
     if wanted == "docker":
         docker.require()

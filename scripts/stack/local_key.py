@@ -7,13 +7,17 @@ Standard library only: it also runs with the Python of LiteLLM's image. Idempote
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
+
+from stack.runtime.probe import reachable
 
 LOCAL_KEY = "sk-FAKE"
 ALIAS = "local"
@@ -22,8 +26,8 @@ ALIAS = "local"
 class Gateway:
     """The management calls of a LiteLLM gateway on this machine."""
 
-    def __init__(self, port: int, master_key: str) -> None:
-        self._base = f"http://127.0.0.1:{port}"
+    def __init__(self, host: str, port: int, master_key: str) -> None:
+        self._base = f"http://{reachable(host)}:{port}"
         self._key = master_key
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
@@ -39,7 +43,7 @@ class Gateway:
                 return answer.status, _decode(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, _decode(error.read())
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return 0, None
 
 
@@ -86,8 +90,10 @@ def _expect(result: tuple[int, Any]) -> None:
 
 
 def main() -> int:
-    """Wait for the gateway, then provision; retries until the parent is gone."""
-    gateway = Gateway(int(os.environ["LITELLM_PORT"]), os.environ["LITELLM_MASTER_KEY"])
+    """Wait for the gateway, then provision; retries until the gateway, its parent, is gone."""
+    gateway = Gateway(
+        os.environ.get("LITELLM_HOST", "127.0.0.1"), int(os.environ["LITELLM_PORT"]), os.environ["LITELLM_MASTER_KEY"]
+    )
     enabled = os.environ.get("LOCAL_KEY", "true").lower() in ("1", "true", "yes", "on")
     limit = int(os.environ["MAX_PARALLEL_REQUESTS"])
     parent = os.getppid()
@@ -96,6 +102,9 @@ def main() -> int:
         if gateway.call("/health/readiness")[0] == 200:
             try:
                 print(provision(gateway, enabled, limit), flush=True)
+                if os.environ.get("LOCAL_KEY_STATE"):
+                    # Says which gateway process has been seen to, by its pid: the parent of this one.
+                    Path(os.environ["LOCAL_KEY_STATE"]).write_text(f"{parent}\n")
                 return 0
             except OSError as error:
                 if str(error) != last:

@@ -1,4 +1,4 @@
-"""From sources to everything that has to be written or run, in one pure step."""
+"""From sources to everything that has to be written or run."""
 
 from __future__ import annotations
 
@@ -70,6 +70,17 @@ def select(layers: sources.Sources, model: str = "") -> str:
         if "MODEL" in layer:
             return str(layer["MODEL"].value)
     return settings.BY_KEY["MODEL"].default
+
+
+def early(key: str, root: Path, environ: Mapping[str, str]) -> str:
+    """A setting's text for a command that has to work although the configuration may be in error."""
+    setting = settings.BY_KEY[key]
+    try:
+        layers = sources.read(root, environ, [])
+        entries = [layer[key] for layer in (layers.environment, *layers.files) if key in layer]
+        return str(setting.parse(entries[0].value if entries else setting.default))
+    except (ConfigError, ValueError):
+        return setting.default
 
 
 def load_fragments(root: Path, layers: sources.Sources, model: str = "") -> tuple[fragment.Fragment, ...]:
@@ -145,3 +156,14 @@ def from_resolved(resolved: Resolved, template: str, model_path: str = "") -> Pl
         raise ConfigError(Problem(TEMPLATE, f"does not render to YAML: {error}")) from None
     place = served.fragment.document.name
     return Plan(resolved, env, tuple(argv), config, tuple(f"{place}: {note}" for note in notes))
+
+
+def ignored_environment(made: Plan) -> list[str]:
+    """A line for each variable of the environment that the fragment outranks, as whoever set it may not expect that."""
+    found = []
+    for name, value in made.served.params.items():
+        for origin, text in value.overrode:
+            if origin == "environment" and value.origin.startswith(made.served.fragment.document.name):
+                key = settings.BY_PARAM[name].key
+                found.append(f"{key}={text} of the environment loses to {value.origin}; --set {key}={text} would win")
+    return found

@@ -64,6 +64,8 @@ def read(root: Path, environ: Mapping[str, str], overrides: list[str]) -> Source
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             problems.append(Problem("--set", f"{text!r} is not KEY=VALUE", "for example --set LITELLM_TEMPERATURE=0.2"))
+        elif "\n" in text:
+            problems.append(Problem("--set", f"{key}: has a line break in it", "write it on one line"))
         else:
             sets[key.strip()] = Entry(value.strip(), "--set")
     files = []

@@ -16,8 +16,10 @@ from stack import fragment, gateway, sources
 from stack.errors import ConfigError
 from stack.local_key import LOCAL_KEY
 from stack.plan import Plan, select
-from stack.runtime.native import Part, reachable
-from stack.settings import BY_PARAM, Value
+from stack.runtime.probe import reachable
+from stack.runtime.services import SECRET_NAME
+from stack.runtime.watch import Part
+from stack.settings import BY_KEY, BY_PARAM, Value
 
 
 def console(stderr: bool = False) -> Console:
@@ -103,6 +105,15 @@ def print_models(root: Path, environ: Mapping[str, str], as_json: bool) -> int:
     return 2 if any("error" in row for row in rows) else 0
 
 
+def _shown(key: str, value: Any) -> Any:
+    """A value as it may be shown: not what looks like a secret, wherever somebody has put one."""
+    if SECRET_NAME.search(key.upper()) and key not in BY_KEY and not isinstance(value, int | float):
+        return value if str(value).startswith("os.environ/") else "(not shown)"
+    if isinstance(value, dict):
+        return {name: "(not shown)" if name.lower() == "authorization" else _shown(name, one) for name, one in value.items()}
+    return value
+
+
 def print_config(plan: Plan, as_json: bool) -> None:
     """Every value with its origin, and what follows from them."""
     served = plan.served
@@ -114,7 +125,9 @@ def print_config(plan: Plan, as_json: bool) -> None:
     if as_json:
         names = ("settings", "litellm", "env")
         data: dict[str, Any] = {
-            short: {key: {"value": v.value, "origin": v.origin, "overrode": v.overrode} for key, v in group.items()}
+            short: {
+                key: {"value": _shown(key, v.value), "origin": v.origin, "overrode": v.overrode} for key, v in group.items()
+            }
             for short, group in zip(names, groups.values(), strict=True)
         }
         print_json({"model": served.name, **data, "command": plan.engine_argv, "gateway_config": plan.gateway_config})
@@ -127,8 +140,10 @@ def print_config(plan: Plan, as_json: bool) -> None:
         for key, value in group.items():
             if title == "settings" and key in shadowed:
                 continue  # shown with the model's parameters, where the fragment has had its say
-            lost = ", ".join(f"{text} ({origin})" for origin, text in value.overrode if origin != "built-in default")
-            table.add_row(key, escape(str(value.value)), value.origin, escape(lost))
+            lost = ", ".join(
+                f"{_shown(key, text)} ({origin})" for origin, text in value.overrode if origin != "built-in default"
+            )
+            table.add_row(key, escape(str(_shown(key, value.value))), value.origin, escape(lost))
         console().print(table)
         print()
     print("engine command\n  " + shlex.join(plan.engine_argv))

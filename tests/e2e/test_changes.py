@@ -21,6 +21,17 @@ def test_a_wrong_edit_leaves_the_running_service_alone(stack: Stack) -> None:
     assert stack.pids() == before
 
 
+def test_vllm_is_asked_before_a_running_engine_is_stopped(stack: Stack) -> None:
+    before = stack.pids()
+    fragment = stack.root / "models" / "smollm2-135m.yml"
+    fragment.write_text(fragment.read_text().replace("--enforce-eager", "--enforce-eager --tool-call-parser glm407"))
+    done = stack.run(check=False)
+    assert done.returncode == 2
+    assert "models/smollm2-135m.yml:5: command: glm407: no such parser" in done.stderr
+    assert stack.call("/v1/chat/completions", BODY)[0] == 200
+    assert stack.pids() == before
+
+
 def test_up_again_without_a_change_touches_nothing(stack: Stack) -> None:
     before = stack.pids()
     stack.run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import REPOSITORY
+from stack import engine as stack_engine
 from stack import fragment, plan, sources
 from stack.fragment import Fragment
 from stack.runtime import gateway_environment, install
@@ -17,7 +17,6 @@ from stack.runtime.layout import Layout
 from stack.runtime.report import Silent
 
 LAYOUT = Layout.from_environ({"ENVS_DIR": os.environ.get("ENVS_DIR", "")})
-CHECKER = Path(__file__).with_name("check_serve_arguments.py")
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +30,7 @@ def gateway() -> Path:
 
 
 def check(engine: Path, commands: list[list[str]]) -> list[list[str]]:
-    done = subprocess.run(
-        [str(engine / "bin" / "python"), str(CHECKER)],
-        input=json.dumps(commands),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return list(json.loads(done.stdout.splitlines()[-1]))
+    return stack_engine.check(commands, engine / "bin" / "python")
 
 
 def shipped() -> list[Fragment]:

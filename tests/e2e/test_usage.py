@@ -33,7 +33,9 @@ def test_twenty_requests_are_twenty_rows_with_right_token_counts(stack: Stack) -
 
 
 def test_no_secret_is_in_what_the_stack_writes_or_shows(stack: Stack) -> None:
-    secrets = {name: stack.secret(name) for name in ("LITELLM_MASTER_KEY", "VLLM_API_KEY", "POSTGRES_PASSWORD")}
+    secrets = {
+        name: stack.secret(name) for name in ("LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "VLLM_API_KEY", "POSTGRES_PASSWORD")
+    }
     state = stack.root / "state"
     for folder in ("generated_configs", "run", "logs"):
         for path in (state / folder).iterdir():

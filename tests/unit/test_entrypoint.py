@@ -103,7 +103,7 @@ def test_starts_what_was_planned(entry: Entry) -> None:
     environment = entry.recorded()["env"]
     assert {key: environment[key] for key in made.engine_env} == made.engine_env
     assert environment["STACK_MODEL"] == "smollm2-135m"
-    assert out.splitlines()[-1].startswith("starting: STACK_MODEL=smollm2-135m ")
+    assert out.splitlines()[-1].startswith("starting: vllm serve ")
 
 
 def test_default_model(entry: Entry) -> None:

@@ -85,7 +85,7 @@ def server() -> Iterator[FakeGateway]:
 
 
 def _gateway(server: FakeGateway, key: str = "sk-master") -> Gateway:
-    return Gateway(server.port, key)
+    return Gateway("127.0.0.1", server.port, key)
 
 
 WANTED = {"key": "sk-FAKE", "max_parallel_requests": 16, "allowed_routes": ROUTES}
@@ -135,7 +135,7 @@ def test_nothing_answers() -> None:
     taken = FakeGateway()
     port = taken.port
     taken.server_close()
-    assert Gateway(port, "k").call("/health/readiness") == (0, None)
+    assert Gateway("127.0.0.1", port, "k").call("/health/readiness") == (0, None)
 
 
 def test_program_waits_retries_and_ignores_proxies(server: FakeGateway) -> None:

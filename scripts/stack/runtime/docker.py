@@ -14,8 +14,8 @@ from stack.errors import ConfigError, Problem, RunError
 from stack.plan import Plan
 from stack.runtime import install, secret_files
 from stack.runtime.layout import REPOSITORY, Layout
-from stack.runtime.native import Part
 from stack.runtime.report import Report
+from stack.runtime.watch import Part
 
 SERVICES = {"vllm-node": "engine", "litellm": "gateway", "db": "database"}
 
@@ -77,7 +77,7 @@ class Docker:
 
     def down(self, report: Report) -> bool:
         """Stop and remove the containers; volumes stay."""
-        if not self.parts(None):
+        if not self.parts():
             return False
         report.phase("containers", "stopping; requests under way may finish")
         done = subprocess.run(self._compose("down"), cwd=REPOSITORY)
@@ -85,7 +85,7 @@ class Docker:
             raise RunError(Problem("docker compose down", f"exited with {done.returncode}"))
         return True
 
-    def parts(self, plan: Plan | None) -> list[Part]:
+    def parts(self) -> list[Part]:
         """The state of each container."""
         done = subprocess.run(
             self._compose("ps", "--all", "--format", "json"), cwd=REPOSITORY, capture_output=True, text=True

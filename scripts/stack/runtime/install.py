@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,7 +53,10 @@ def check_platform() -> None:
 
 def has_gpu() -> bool:
     """Whether an NVIDIA GPU can be seen."""
-    return Path("/dev/nvidia0").exists() or Path("/dev/nvhost-gpu").exists() or bool(shutil.which("nvidia-smi"))
+    if Path("/dev/nvidia0").exists() or Path("/dev/nvhost-gpu").exists():
+        return True
+    # Its program alone does not make a GPU.
+    return bool(shutil.which("nvidia-smi")) and subprocess.run(["nvidia-smi", "-L"], capture_output=True).returncode == 0
 
 
 def ensure(
@@ -82,7 +85,7 @@ def ensure(
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     label = f"{name} environment"
-    with _locked(
+    with locked(
         folder.with_name(f"{folder.name}.lock"), lambda: report.phase(label, "waiting for another installation to finish")
     ):
         if (folder / STAMP).exists():
@@ -92,7 +95,7 @@ def ensure(
         log = folder.with_name(f"{folder.name}.log")
         log.unlink(missing_ok=True)
         report.phase(label, "making it", 0.0)
-        _run([sys.executable, "-m", "venv", str(folder)], log, label)
+        run_logged([sys.executable, "-m", "venv", str(folder)], log, label)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-deps", "--require-hashes", "--prefer-binary"]
         pip += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
         if name == "engine-cpu":
@@ -120,7 +123,7 @@ def _install(pip: list[str], lock: Path, log: Path, label: str, report: Report) 
         elif line.startswith("Installing collected packages"):
             report.phase(label, "unpacking", 0.85)
 
-    _run([*pip, "-r", str(lock)], log, label, watch)
+    run_logged([*pip, "-r", str(lock)], log, label, watch)
 
 
 def _install_torch(pip: list[str], lock: Path, log: Path, label: str, report: Report) -> None:
@@ -132,9 +135,9 @@ def _install_torch(pip: list[str], lock: Path, log: Path, label: str, report: Re
     report.phase(label, "fetching torch (CPU build, 190 MB)", 0.0)
     try:
         try:
-            _run([*pip, "-r", str(requirement)], log, label)
+            run_logged([*pip, "-r", str(requirement)], log, label)
         except RunError:
-            _run([*pip, "--index-url", TORCH_CPU_INDEX, "-r", str(requirement)], log, label)
+            run_logged([*pip, "--index-url", TORCH_CPU_INDEX, "-r", str(requirement)], log, label)
     finally:
         requirement.unlink(missing_ok=True)
 
@@ -145,10 +148,6 @@ def _write_vllm_metadata(folder: Path) -> None:
     info.mkdir(exist_ok=True)
     (info / "METADATA").write_text(VLLM_METADATA)
     (info / "INSTALLER").write_text("vllm-multi-model-server\n")
-
-
-def _run(argv: list[str], log: Path, label: str, watch: Callable[[str], None] | None = None) -> None:
-    run_logged(argv, log, label, watch)
 
 
 def run_logged(
@@ -195,7 +194,8 @@ def run_logged(
 
 
 @contextmanager
-def _locked(path: Path, waiting: Callable[[], None]):  # type: ignore[no-untyped-def]
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock file; calls `waiting` once if somebody else has it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:

@@ -1,4 +1,4 @@
-"""Where everything lies. One state folder; nothing is written anywhere else."""
+"""Where everything lies: one state folder, the secrets, and what is shared between stacks."""
 
 from __future__ import annotations
 
@@ -65,6 +65,16 @@ class Layout:
         return self.state / "run"
 
     @property
+    def lock(self) -> Path:
+        """Held while a stack is being changed."""
+        return self.run / "lock"
+
+    @property
+    def local_key(self) -> Path:
+        """Says for which gateway process the local key has been seen to."""
+        return self.run / "local_key"
+
+    @property
     def postgres(self) -> Path:
         """The database's files."""
         return self.state / "postgres"
@@ -72,7 +82,7 @@ class Layout:
     @property
     def weights(self) -> Path:
         """Weights that did not come from the hub; shared like the environments."""
-        return self.environments.parent / "weights"
+        return self.environments / "weights"
 
     def log(self, service: str) -> Path:
         """The log file of a service."""

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 import psycopg2
 import psycopg2.extensions
 
+from stack.local_key import LOCAL_KEY
+
 LEDGER = """
 CREATE TABLE IF NOT EXISTS "_prisma_migrations" (
   "id" VARCHAR(36) PRIMARY KEY NOT NULL, "checksum" VARCHAR(64) NOT NULL, "finished_at" TIMESTAMPTZ,
@@ -99,6 +101,17 @@ def migrate(url: str, folder: Path) -> int:
         connection.close()
 
 
+def forget_local_key(url: str) -> None:
+    """Delete sk-FAKE before the gateway listens, so that it is never offered to other machines."""
+    connection = psycopg2.connect(url)
+    try:
+        with connection, connection.cursor() as cursor:
+            token = hashlib.sha256(LOCAL_KEY.encode()).hexdigest()
+            cursor.execute('DELETE FROM "LiteLLM_VerificationToken" WHERE token = %s', (token,))
+    finally:
+        connection.close()
+
+
 def main() -> int:
     """Wait until the server takes connections, then migrate."""
     deadline = time.monotonic() + 60
@@ -111,6 +124,8 @@ def main() -> int:
                 print(f"error: the database does not answer: {error}", file=sys.stderr)
                 return 1
             time.sleep(0.3)
+    if os.environ.get("LOCAL_KEY") == "false":
+        forget_local_key(os.environ["DATABASE_URL"])
     print(f"the database is up to date; {count} migrations were applied")
     return 0
 

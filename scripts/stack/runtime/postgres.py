@@ -31,7 +31,10 @@ def initialise(environment: Path, data: Path, password_file: Path) -> bool:
     """
     if (data / "PG_VERSION").exists():
         return False
-    shutil.rmtree(data, ignore_errors=True)
+    # Made beside its place, so that an interrupted initdb leaves nothing that looks finished.
+    final, data = data, data.with_name(f"{data.name}.part")
+    for folder in (final, data):
+        shutil.rmtree(folder, ignore_errors=True)
     data.mkdir(parents=True, mode=0o700)
     account = _account()
     password = data.parent / "postgres.password"
@@ -50,6 +53,7 @@ def initialise(environment: Path, data: Path, password_file: Path) -> bool:
     if done.returncode != 0:
         shutil.rmtree(data, ignore_errors=True)
         raise RunError(Problem("database", f"initdb failed: {(done.stderr or done.stdout).strip()[-400:]}"))
+    data.rename(final)
     return True
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import http.client
 import json
 import socket
 import urllib.error
@@ -20,7 +22,7 @@ def get(url: str, key: str = "", seconds: float = 3.0) -> tuple[int, Any]:
             return answer.status, _decode(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, _decode(error.read())
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return 0, None
 
 
@@ -55,23 +57,25 @@ def engine(port: int, key: str) -> Health:
     return Health("vllm_agent" in names, f"serves {', '.join(map(str, names))}")
 
 
-def gateway(host: str, port: int, key: str = "") -> Health:
-    """Ready when it is up and, with `key`, when that key may use it."""
-    status, body = get(f"http://{host}:{port}/health/readiness")
+def gateway(host: str, port: int) -> Health:
+    """Ready when it is up and reaches its database."""
+    status, body = get(f"http://{reachable(host)}:{port}/health/readiness")
     if status == 0:
         return Health(False, "does not answer yet")
     if status != 200:
         return Health(False, f"not ready: {_short(body)}")
-    if key:
-        status, _ = get(f"http://{host}:{port}/v1/models", key)
-        if status != 200:
-            return Health(False, "the local key is not ready yet")
     return Health(True, "answers")
 
 
 def database(port: int) -> Health:
     """Ready when it takes connections."""
     return Health(True, "takes connections") if listens("127.0.0.1", port) else Health(False, "does not answer yet")
+
+
+def reachable(bind_address: str) -> str:
+    """What to write into a URL to reach, from this machine, what is bound to an address."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind_address, bind_address)
+    return f"[{address}]" if ":" in address else address
 
 
 def listens(host: str, port: int) -> bool:
@@ -83,16 +87,18 @@ def listens(host: str, port: int) -> bool:
         return False
 
 
-def can_bind(host: str, port: int) -> bool:
-    """Whether a server could listen there."""
+def why_not_bind(host: str, port: int) -> str:
+    """Why no server could listen there, or empty if one could."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return "is taken by another program"
+            return f"cannot be used: {error.strerror}"
+    return ""
 
 
 def _short(body: Any) -> str:

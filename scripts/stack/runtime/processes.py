@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from stack.files import write_atomic
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -45,7 +47,7 @@ class Identity:
 
     def write(self, path: Path) -> None:
         """To a file."""
-        path.write_text(f"{self.pid} {self.start}\n")
+        write_atomic(path, f"{self.pid} {self.start}\n")
 
     def alive(self) -> bool:
         """Whether the process still runs."""

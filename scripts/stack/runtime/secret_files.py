@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stack.errors import ConfigError, Problem
@@ -94,6 +95,18 @@ def only_in_environment(folder: Path, environ: Mapping[str, str]) -> list[str]:
 
 
 def read(folder: Path, name: str) -> str:
-    """A secret's value."""
+    """A secret's value; empty if it cannot be read."""
     path = Path(os.environ.get(f"{name}_FILE") or folder / name)
-    return path.read_text("utf-8").rstrip("\r\n")
+    try:
+        return path.read_text("utf-8").rstrip("\r\n")
+    except OSError:
+        return ""
+
+
+def version(folder: Path, names: Iterable[str]) -> str:
+    """Changes when one of the files does; says nothing of what is in them."""
+    times = []
+    for name in names:
+        with contextlib.suppress(OSError):
+            times.append(f"{name}={Path(os.environ.get(f'{name}_FILE') or folder / name).stat().st_mtime_ns}")
+    return " ".join(times)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from stack import gateway
 from stack.plan import Plan
-from stack.runtime import postgres
+from stack.runtime import postgres, secret_files
 from stack.runtime.layout import Layout
 from stack.runtime.spec import Service
 from stack.settings import BY_KEY, PASS_THROUGH_PREFIXES
@@ -22,6 +23,8 @@ _INHERITED = """
     HF_ENDPOINT HF_HUB_CACHE HF_HUB_OFFLINE TRANSFORMERS_OFFLINE
 """
 INHERITED = frozenset(_INHERITED.split())
+# Whatever prefix they have.
+SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)")
 INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "TRITON_", "TORCH", "GLOO_", *PASS_THROUGH_PREFIXES)
 NEVER_INHERITED = frozenset({"VLLM_API_KEY", "VLLM_PORT", *BY_KEY})
 # Seconds beyond the engine's own drain time before something that stops is killed.
@@ -73,7 +76,8 @@ def build(
         "SECRETS_DIR": str(layout.secrets),
         "STACK_PYTHON": sys.executable,
         "PYTHONUNBUFFERED": "1",
-        **{key: value for key, value in environ.items() if key in _secret_files()},
+        "PYTHONSAFEPATH": "1",  # a folder someone stands in is no place for modules
+        **{key: value for key, value in environ.items() if key in _SECRET_FILE_VARIABLES},
     }
     path = inherited.get("PATH", "/usr/bin:/bin")
     database = Service(
@@ -83,6 +87,7 @@ def build(
         log=str(layout.log("database")),
         stop_signal="SIGINT",  # PostgreSQL's fast shutdown: it does not wait for clients to leave
         stop_seconds=60,
+        port=resolved["POSTGRES_PORT"],
     )
     engine = Service(
         name="engine",
@@ -99,7 +104,9 @@ def build(
             **({"STACK_MODEL_PATH": str(model_path), "HF_HUB_OFFLINE": "1"} if model_path else {}),
         },
         log=str(layout.log("engine")),
-        version=f"{plan.engine_digest} {environments.engine}",
+        version=f"{plan.engine_digest} {environments.engine} {secret_files.version(layout.secrets, ENGINE_SECRETS)}",
+        host=resolved["ENGINE_HOST"],
+        loads=True,
         stop_seconds=drain + GRACE,
         port=resolved["ENGINE_PORT"],
     )
@@ -122,9 +129,19 @@ def build(
             "STACK_DIGEST": plan.gateway_digest,
             "PATH": f"{environments.gateway / 'bin'}:{path}",
             **told,
+            "LOCAL_KEY_STATE": str(layout.local_key),
         },
         log=str(layout.log("gateway")),
-        version=" ".join([plan.gateway_digest, str(environments.gateway), *(f"{k}={v}" for k, v in told.items())]),
+        version=" ".join(
+            [
+                plan.gateway_digest,
+                str(environments.gateway),
+                secret_files.version(layout.secrets, GATEWAY_SECRETS),
+                *(f"{key}={value}" for key, value in told.items()),
+            ]
+        ),
+        host=resolved["BIND_ADDRESS"],
+        port=resolved["LITELLM_PORT"],
         stop_seconds=drain + GRACE,
     )
     return [database, engine, proxy]
@@ -144,11 +161,13 @@ def inherit(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         key: value
         for key, value in environ.items()
-        if (key in INHERITED or key.startswith(INHERITED_PREFIXES)) and key not in NEVER_INHERITED
+        if (key in INHERITED or key.startswith(INHERITED_PREFIXES))
+        and key not in NEVER_INHERITED
+        and not SECRET_NAME.search(key)
     }
 
 
-def _secret_files() -> frozenset[str]:
-    from stack.runtime.secret_files import GENERATED, USER_GIVEN
-
-    return frozenset(f"{name}_FILE" for name in (*GENERATED, *USER_GIVEN))
+# What entrypoint.sh and litellm_entrypoint.sh load.
+ENGINE_SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
+GATEWAY_SECRETS = (*secret_files.GENERATED, "ANTHROPIC_AUTH_TOKEN")
+_SECRET_FILE_VARIABLES = frozenset(f"{name}_FILE" for name in (*secret_files.GENERATED, *secret_files.USER_GIVEN))

@@ -23,8 +23,10 @@ class Service:
         log: the file its output goes to.
         stop_signal: name of the signal that asks it to end.
         stop_seconds: how long it may take to end before it is killed.
-        port: if nothing listens on it, there are no requests to finish, and the service is killed after a moment;
-            vLLM ignores SIGTERM while it loads a model. 0: no such port.
+        host: address it listens on.
+        port: its port.
+        loads: it takes long until it listens and ignores its stop signal until then (vLLM while it loads a model); as
+            it has no requests to finish either, it is then killed after a moment.
     """
 
     name: str
@@ -34,7 +36,9 @@ class Service:
     version: str = ""
     stop_signal: str = "SIGTERM"
     stop_seconds: float = 30.0
+    host: str = "127.0.0.1"
     port: int = 0
+    loads: bool = False
 
     @property
     def digest(self) -> str:

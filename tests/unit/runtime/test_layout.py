@@ -45,7 +45,7 @@ def test_everything_written_lies_under_the_state_folder() -> None:
         Path("/s/logs"),
         Path("/s/run"),
         Path("/s/postgres"),
-        Path("/s/weights"),
+        Path("/s/envs/weights"),
         Path("/s/logs/engine.log"),
     ]
 
