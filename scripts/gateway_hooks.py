@@ -11,7 +11,13 @@ from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
-ENGINE_VALUES = ("top_k", "min_p", "repetition_penalty", "seed", "stop", "min_tokens", "ignore_eos", "priority")
+# What vLLM 0.32's /v1/responses takes (ResponsesRequest) and LiteLLM's does not know.
+_NAMES = """
+    top_k min_p repetition_penalty frequency_penalty presence_penalty logit_bias seed stop stop_token_ids ignore_eos
+    priority chat_template_kwargs structured_outputs include_reasoning include_stop_str_in_output skip_special_tokens
+    cache_salt vllm_xargs
+"""
+ENGINE_VALUES = tuple(_NAMES.split())
 
 
 class RequestValues(CustomLogger):  # type: ignore[misc]

@@ -48,9 +48,10 @@ def test_defaults(stack: Stack, path: str) -> None:
 
 @pytest.mark.parametrize("path", ROUTES)
 def test_a_requests_own_values_win(stack: Stack, path: str) -> None:
-    values = received(stack, path, **OWN, **{ROUTES[path][1]: 17})
+    values = received(stack, path, **OWN, presence_penalty=0.4, seed=7, **{ROUTES[path][1]: 17})
     assert without_limit(values) == OWN
     assert values["max_tokens"] == 17
+    assert (values["presence_penalty"], values["seed"]) == (0.4, 7)
 
 
 def test_layers(stack: Stack) -> None:

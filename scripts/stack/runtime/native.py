@@ -121,6 +121,7 @@ class Native:
             yield
 
     def _start_supervisor(self, environ: Mapping[str, str]) -> None:
+        self.layout.local_key.unlink(missing_ok=True)
         env = {**services.inherit(environ), "PYTHONPATH": str(self.layout.scripts), "PYTHONUNBUFFERED": "1"}
         supervisor.start(self.layout.run, self.layout.log("supervisor"), env)
 
