@@ -124,9 +124,11 @@ def print_config(plan: Plan, as_json: bool) -> None:
     }
     if as_json:
         names = ("settings", "litellm", "env")
+        helps = {key: {"help": setting.help} for key, setting in BY_KEY.items()}
         data: dict[str, Any] = {
             short: {
-                key: {"value": _shown(key, v.value), "origin": v.origin, "overrode": v.overrode} for key, v in group.items()
+                key: {"value": _shown(key, v.value), "origin": v.origin, "overrode": v.overrode, **helps.get(key, {})}
+                for key, v in group.items()
             }
             for short, group in zip(names, groups.values(), strict=True)
         }

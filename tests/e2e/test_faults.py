@@ -96,8 +96,9 @@ def test_a_killed_watcher_comes_back_and_touches_nothing(stack: Stack, watcher: 
     assert answers(stack)
 
 
-@pytest.mark.parametrize("part", ["engine", "gateway"])
-def test_sigterm_lets_an_open_stream_finish(stack: Stack, part: str) -> None:
+@pytest.mark.parametrize("part", ["engine", "gateway", "whole stack"])
+def test_stopping_lets_an_open_stream_finish(stack: Stack, part: str) -> None:
+    """SIGTERM to a part, or `./runMe.sh down`."""
     pids = stack.pids()
     pieces: list[str] = []
     errors: list[BaseException] = []
@@ -115,11 +116,18 @@ def test_sigterm_lets_an_open_stream_finish(stack: Stack, part: str) -> None:
     client = threading.Thread(target=stream)
     client.start()
     wait_for(lambda: len(pieces) > 5, 60, "the stream to begin")
-    os.kill(pids[part], signal.SIGTERM)
+    if part in pids:
+        os.kill(pids[part], signal.SIGTERM)
+    else:
+        stack.run("down")
     client.join(60)
     assert not errors
     assert pieces[-1] == "<length>"
-    wait_for(lambda: gone(pids[part]), 60, f"the {part} to end")
+    for name, pid in pids.items():
+        if part in (name, "whole stack"):
+            wait_for(lambda pid=pid: gone(pid), 60, f"the {name} to end")
+    if part not in pids:
+        stack.run()
     stack.wait_ready()
     wait_for(lambda: answers(stack), 60, "an answer")
 

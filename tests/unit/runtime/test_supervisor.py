@@ -331,3 +331,46 @@ def test_supervisor_loads_nothing_that_it_does_not_need() -> None:
     argv = [sys.executable, "-c", "import stack.runtime.supervisor, sys; print('pydantic' in sys.modules)"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, env=dict(os.environ))
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
+def test_an_environment_that_changes_restarts_nothing(stack: Stack) -> None:
+    stack.start(stack.service("a"))
+    before = stack.pids()
+    other = stack.service("a")
+    assert _reload(stack, replace(other, env={**other.env, "MORE": "1"})) == before
+
+
+@pytest.mark.parametrize("same_boot", [True, False], ids=["number-given-to-another", "before-a-reboot"])
+def test_strangers_that_got_a_service_s_number_are_left_alone(stack: Stack, same_boot: bool) -> None:
+    process = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    stranger = Identity.of(process.pid)
+    assert stranger is not None
+    service = stack.service("a")
+    record = {"pid": stranger.pid, "start": stranger.start - same_boot, "since": 0.0, "restarts": 0, "last_exit": ""}
+    boot = supervisor.boot_id() if same_boot else "another boot"
+    saved = {"boot": boot, "services": {"a": {**record, "digest": service.digest}}}
+    (stack.folder / "status.json").write_text(json.dumps(saved))
+    try:
+        stack.write(service)
+        supervisor.start(stack.folder, stack.log, dict(os.environ))
+        until(lambda: stack.status().get("a", {}).get("pid", stranger.pid) != stranger.pid, "a runs, as another process")
+        assert stranger.alive()
+        stack.seen.discard(stranger)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_an_older_version_found_running_is_asked_to_end(stack: Stack) -> None:
+    stack.start(stack.service("a", TRAPPED.format(name="a", signal="TERM")))
+    old, guard = stack.pids()["a"], stack.watcher("guard")
+    assert guard is not None
+    guard.send(signal.SIGSTOP)
+    try:
+        stack.kill(stack.watcher("supervisor"))
+        stack.write(stack.service("a"))
+    finally:
+        guard.send(signal.SIGCONT)
+    until(lambda: stack.pids().get("a", old) != old, "the new version runs")
+    assert (stack.folder / "order").read_text() == "a\n"
+    assert not old.alive()
