@@ -123,9 +123,8 @@ def test_stopping_lets_an_open_stream_finish(stack: Stack, part: str) -> None:
     client.join(60)
     assert not errors
     assert pieces[-1] == "<length>"
-    for name, pid in pids.items():
-        if part in (name, "whole stack"):
-            wait_for(lambda pid=pid: gone(pid), 60, f"the {name} to end")
+    ending = [pids[part]] if part in pids else list(pids.values())
+    wait_for(lambda: all(map(gone, ending)), 60, f"the {part} to end")
     if part not in pids:
         stack.run()
     stack.wait_ready()
