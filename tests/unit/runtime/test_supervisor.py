@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from stack.runtime import supervisor
+from stack.runtime import keeper, supervisor
 from stack.runtime.processes import Identity, end_session
 from stack.runtime.spec import Service, write_services
 
@@ -310,21 +310,21 @@ def test_stopped_supervisor_is_not_brought_back(stack: Stack) -> None:
 
 
 def test_log_keeps_its_newest_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "LOG_LIMIT", 1000)
+    monkeypatch.setattr(keeper, "LOG_LIMIT", 1000)
     path = tmp_path / "log"
     path.write_bytes(b"a" * 800 + b"b" * 400)
-    supervisor._trim_log(path)
+    keeper._trim_log(path)
     assert path.read_bytes() == b"a" * 100 + b"b" * 400
-    supervisor._trim_log(path)
+    keeper._trim_log(path)
     assert path.stat().st_size == 500
-    supervisor._trim_log(tmp_path / "gone")
+    keeper._trim_log(tmp_path / "gone")
 
 
 @pytest.mark.parametrize(
     ("code", "text"), [(None, "exit status unknown"), (0, "exit status 0"), (3, "exit status 3"), (-9, "killed by SIGKILL")]
 )
 def test_end_is_described(code: int | None, text: str) -> None:
-    assert supervisor._describe(code) == text
+    assert keeper._describe(code) == text
 
 
 def test_supervisor_loads_nothing_that_it_does_not_need() -> None:
