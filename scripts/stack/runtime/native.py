@@ -174,7 +174,7 @@ class Native:
             ("POSTGRES_PORT", "127.0.0.1"),
         ):
             port = resolved[key]
-            reason = "" if (host, port) in ours else probe.why_not_bind(host, port)
+            reason = "" if port in ours else probe.why_not_bind(host, port)
             if reason:
                 cure = f"stop that program (ss -ltnp | grep :{port}), or choose another port: {key}=..."
                 if "taken" not in reason:

@@ -72,11 +72,9 @@ class Watch:
         engine = self.services().get("engine")
         return engine.env.get("MODEL", "") if engine else ""
 
-    def own_ports(self) -> set[tuple[str, int]]:
-        """Addresses on which our own stack listens, if it runs."""
-        if not self.anything_runs():
-            return set()
-        return {(service.host, service.port) for service in self.services().values()}
+    def own_ports(self) -> set[int]:
+        """Ports on which our own stack listens, if it runs; on whichever address, as that may be about to change."""
+        return {service.port for service in self.services().values()} if self.anything_runs() else set()
 
     def runs_as(self, name: str, digests: Mapping[str, str]) -> bool:
         """Whether the supervisor has already got to the service as it was last specified."""
