@@ -122,7 +122,8 @@ def example_request(served: Served, question: str) -> tuple[str, dict[str, Any]]
     """A route the model answers on, and a body for it."""
     if is_pooling(served):
         return "/v1/embeddings", {"model": served.name, "input": question}
-    return "/v1/chat/completions", {"model": served.name, "messages": [{"role": "user", "content": question}]}
+    messages = [{"role": "user", "content": question}]
+    return "/v1/chat/completions", {"model": served.name, "temperature": 0, "messages": messages}
 
 
 def is_pooling(served: Served) -> bool:
