@@ -86,9 +86,9 @@ BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in TABLE}
 BY_PARAM: Mapping[str, Setting] = {setting.param: setting for setting in TABLE if setting.param}
 # Set in vars.env or the environment and handed to the engine as they are.
 PASS_THROUGH_PREFIXES = ("NCCL_", "VLLM_")
-_TAKEN = frozenset(BY_KEY)
-# The engine's key, which no generated file may carry.
-_VLLM_INTERNAL = frozenset({"VLLM_PORT"})  # vLLM's own traffic; not the port of its API
+# Except the port of vLLM's own traffic, which is not that of its API.
+_VLLM_INTERNAL = frozenset({"VLLM_PORT"})
+# And except the engine's key, which no generated file may carry.
 _KEY = frozenset({"VLLM_API_KEY", "VLLM_API_KEY_FILE"})
 
 
@@ -235,7 +235,7 @@ def _serve(fragment: Fragment, sources: Sources, overrides: _Overrides, problems
 
 def _pass_through(sources: Sources) -> set[str]:
     names = {key for layer in (sources.environment, *sources.files) for key in layer}
-    return {name for name in names if name.startswith(PASS_THROUGH_PREFIXES)} - _TAKEN - _KEY - _VLLM_INTERNAL
+    return {name for name in names if name.startswith(PASS_THROUGH_PREFIXES)} - BY_KEY.keys() - _KEY - _VLLM_INTERNAL
 
 
 def _unknown_keys(sources: Sources) -> list[Problem]:
