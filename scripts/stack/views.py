@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from stack import fragment, gateway, sources
 from stack.errors import ConfigError
 from stack.local_key import LOCAL_KEY
 from stack.plan import Plan, select
+from stack.releases import Release, changes
 from stack.runtime.probe import reachable
 from stack.runtime.services import SECRET_NAME
 from stack.runtime.watch import Part
@@ -72,6 +74,42 @@ def print_status(model: str, parts: Sequence[Part], watchers: Mapping[str, bool]
     for name, alive in watchers.items():
         if not alive and not stopped:
             print(f"the {name} is gone: nothing restarts what fails; ./runMe.sh starts it again")
+
+
+def print_releases(known: Sequence[Release], current: Release | None, as_json: bool) -> None:
+    """Newest first."""
+    if as_json:
+        print_json([{**vars(one), "folder": str(one.folder), "current": current == one} for one in known])
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("release", "accepted", "model", "state", "ready after", "runtime", "revision", "image", "note"):
+        table.add_column(heading, overflow="fold")
+    colours = {"good": "green", "failed": "red"}
+    for one in reversed(known):
+        note = one.reason.splitlines()[0].removeprefix("error: ") if one.reason else ""
+        note = f"release {one.repeats} again" if one.repeats and not note else note
+        number = f"{one.number} (current)" if current and current.number == one.number else str(one.number)
+        state = f"[{colours[one.state]}]{one.state}[/]" if one.state in colours else one.state
+        image = one.images.get("engine", {}).get("name", "").rpartition(":")[2]
+        after = f"{one.seconds:.0f} s" if one.seconds else ""
+        table.add_row(number, one.created, one.model, state, after, one.runtime, one.revision[:12], image, escape(note))
+    console().print(table if known else "no releases yet")
+
+
+def change_lines(old: Release, new: Release) -> list[str]:
+    """What differs between two releases, a line each."""
+    return [
+        f"{name}: {_shown(name, before) or '(none)'} -> {_shown(name, after) or '(none)'}"
+        for name, before, after in changes(old, new)
+    ]
+
+
+def print_changes(old: Release, new: Release) -> None:
+    """What a new release changed, on standard error: standard output belongs to the result."""
+    lines = change_lines(old, new) or ["nothing"]
+    print(f"\nchanged since release {old.number}:", file=sys.stderr)
+    for line in lines:
+        print(f"  {line}", file=sys.stderr)
 
 
 def _duration(seconds: float) -> str:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
-from stack import gateway
+from stack import diagnosis, engine
 from stack.errors import ConfigError, Problem, RunError
 from stack.plan import Plan
-from stack.runtime import install, secret_files
+from stack.releases import Release, Releases
+from stack.runtime import compose, containers, engine_log, install, probe, secret_files, weights
+from stack.runtime.containers import CONTAINERS
 from stack.runtime.layout import REPOSITORY, Layout
 from stack.runtime.report import Report
+from stack.runtime.services import GRACE
 from stack.runtime.watch import Part
 
-SERVICES = {"vllm-node": "engine", "litellm": "gateway", "db": "database"}
+# `up` gives up on a container that ended this often without having been ready. Docker goes on trying.
+GIVE_UP_AFTER = 2
+# Seconds that gateway and database, which load no model, may take.
+QUICK_PARTS_TIMEOUT = 300
 
 
 class Docker:
@@ -27,6 +33,7 @@ class Docker:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+        self.gpu = install.has_gpu()
 
     def answers(self) -> bool:
         """Whether a Docker engine with Compose answers."""
@@ -45,80 +52,230 @@ class Docker:
             return "no Docker engine answers"
         return "" if _succeeds(["docker", "compose", "version"]) else "docker has no compose plugin"
 
-    def up(self, plan: Plan, environ: Mapping[str, str], overrides: list[str], report: Report) -> Plan:
-        """Bring the containers up and wait until all are healthy."""
-        problems = secret_files.check(self.layout.secrets, os.environ)
+    def check(self, plan: Plan) -> None:
+        """Everything that can be known to be wrong before anything starts.
+
+        Raises:
+            ConfigError: all of it.
+        """
+        problems = secret_files.check(self.layout.secrets, {})
+        for name in (*secret_files.GENERATED, *secret_files.USER_GIVEN):
+            if os.environ.get(f"{name}_FILE"):
+                cure = f"copy the file to secrets/{name}"
+                problems.append(Problem(f"{name}_FILE", "containers see files in secrets/ only", cure))
+        ours = {containers.Container.address(one, port)[1] for one, port in self._publishing()}
+        for key, host in (("LITELLM_PORT", plan.resolved["BIND_ADDRESS"]), ("ENGINE_PORT", "127.0.0.1")):
+            port = plan.resolved[key]
+            reason = "" if port in ours else probe.why_not_bind(host, port)
+            if reason:
+                cure = f"stop that program (ss -ltnp | grep :{port}), or choose another port: {key}=..."
+                problems.append(Problem(f"{key}={port}", f"port {port} on {host} {reason}", cure))
         if problems:
             raise ConfigError(*problems)
-        made = secret_files.ensure(self.layout.secrets)
-        if made:
-            report.note(f"made secrets/: {', '.join(made)}")
-        resolved = plan.resolved
-        variables = {
-            **environ,
-            **{
-                key: str(value.value) for key, value in resolved.settings.items() if key not in ("ENGINE_HOST", "ENGINE_URL")
-            },
-            "MODEL": plan.served.name,
-            "HF_HOME": os.path.expanduser(resolved["HF_HOME"]),
-            "VLLM_IMAGE": plan.served.fragment.image or resolved["VLLM_IMAGE"],
-            "MAX_PARALLEL_REQUESTS": str(gateway.key_limit(resolved)),
-            "STACK_SET": "\n".join(overrides),
-        }
-        seconds = str(resolved["ENGINE_START_TIMEOUT"])
-        report.phase("containers", "building and starting; ./runMe.sh logs -f shows the details")
-        done = subprocess.run(
-            self._compose("up", "-d", "--build", "--wait", "--wait-timeout", seconds), env=variables, cwd=REPOSITORY
-        )
-        if done.returncode != 0:
-            raise RunError(Problem("docker compose up", f"exited with {done.returncode}", "look: ./runMe.sh logs"))
-        report.finished("containers", "healthy")
+
+    def _publishing(self) -> list[tuple[containers.Container, int]]:
+        there = containers.inspect()
+        ports = {"engine": 8000, "gateway": 4000}
+        return [(there[part], port) for part, port in ports.items() if part in there and there[part].running]
+
+    def up(self, release: Release, environ: Mapping[str, str], report: Report) -> Plan:
+        """Build the image, start what does not run, make anew what changed, wait until all of it is ready.
+
+        Raises:
+            ConfigError: the configuration is wrong; what ran goes on.
+            RunError: a container did not become ready.
+        """
+        layout = self.layout
+        layout.run.mkdir(parents=True, exist_ok=True)
+        with install.locked(layout.lock, lambda: report.phase("stack", "waiting for another ./runMe.sh to finish")):
+            plan = release.plan()
+            self.check(plan)
+            made = secret_files.ensure(layout.secrets)
+            if made:
+                report.note(f"made secrets/: {', '.join(made)}")
+            for name in secret_files.only_in_environment(layout.secrets, environ):
+                report.note(f"{name} is set in the environment only; containers read secrets/{name}")
+            hf_home = Path(os.path.expanduser(plan.resolved["HF_HOME"]))
+            hf_home.mkdir(parents=True, exist_ok=True)
+            env = compose.environment(environ, compose.variables(plan, plan, release, layout, None))
+            self._image(release, env, report)
+            folder = weights.locate(
+                plan.served.fragment, layout, plan.resolved["WEIGHTS_SOURCE"], hf_home, self._converter(env), report
+            )
+            inside = release.plan(compose.WEIGHTS if folder else "", compose.INSIDE)
+            env = compose.environment(environ, compose.variables(plan, inside, release, layout, folder))
+            self._protect_what_runs(inside, env, report)
+            Releases(layout.releases).activate(release)
+            self._generate_if_engine_stays(inside)
+            self._kill_if_loading(inside)
+            report.phase("containers", "starting what is not there, making anew what changed")
+            self._compose(env, "up", "-d", "--no-build", "--remove-orphans", report=report)
+            report.finished("containers", "started")
+        self._wait(plan, inside, report)
         return plan
+
+    def _image(self, release: Release, env: Mapping[str, str], report: Report) -> None:
+        """vllm-node's image: built, which takes a moment when nothing changed, or the one an earlier release used."""
+        name = release.images.get("engine", {}).get("name", "")
+        if name and _succeeds(["docker", "image", "inspect", name]):
+            return
+        if name:
+            report.note(f"the image {name} of that release is gone; it is built again")
+        report.phase("image", f"building vllm-node from {env['VLLM_IMAGE' if self.gpu else 'VLLM_CPU_IMAGE']}")
+        self._compose(env, "build", "vllm-node", report=report)
+        report.finished("image", "vllm-node is built")
+
+    def _converter(self, env: Mapping[str, str]) -> weights.Converter:
+        """Converts weights with the tools of the engine's image."""
+        image = env.get("VLLM_NODE_IMAGE", "vllm-multi-model/vllm-node:local")
+
+        def convert(source: Path, target: Path) -> list[str]:
+            work, script = target.parent, weights.CONVERTER
+            mounts = ["-v", f"{work}:{work}", "-v", f"{script}:{script}:ro"]
+            argv = ["docker", "run", "--rm", "--network", "none", "-e", "HOME=/tmp", *mounts]
+            argv += ["--user", f"{os.getuid()}:{os.getgid()}", "--entrypoint", "python3", image]
+            return [*argv, str(script), str(source), str(target)]
+
+        return convert
+
+    def _protect_what_runs(self, inside: Plan, env: Mapping[str, str], report: Report) -> None:
+        """Ask the real vLLM about a new command before the engine that runs is stopped for it.
+
+        Raises:
+            ConfigError: vLLM would refuse the command.
+        """
+        running = containers.inspect().get("engine")
+        if running is None or not running.running or running.env.get("STACK_DIGEST") == inside.engine_digest:
+            return
+        report.phase("engine", "asking vLLM whether it accepts the new command; the running model goes on")
+        image = env.get("VLLM_NODE_IMAGE", "vllm-multi-model/vllm-node:local")
+        argv = ["docker", "run", "--rm", "-i", "--network", "none", "-e", "HOME=/tmp", "-e", "VLLM_LOGGING_LEVEL"]
+        argv += ["-v", f"{engine.CHECKER}:/check.py:ro", "--entrypoint", "python3", image, "/check.py"]
+        problems = engine.ask([list(inside.engine_argv)], argv)[0]
+        if problems:
+            place = inside.served.fragment.document.place(("command",))
+            raise ConfigError(*(Problem(place, f"command: {problem}") for problem in problems))
+
+    def _kill_if_loading(self, inside: Plan | None) -> None:
+        """A loading vLLM ignores SIGTERM and has no requests to finish: waiting for it to end would be for nothing.
+
+        Args:
+            inside: what will run; an engine that runs as this is left alone. None: nothing will run.
+        """
+        running = containers.inspect().get("engine")
+        if running is None or not running.running:
+            return
+        if inside and running.env.get("STACK_DIGEST") == inside.engine_digest:
+            return
+        if not probe.engine(running.address(8000)[1], "").answers:
+            subprocess.run(["docker", "kill", running.name], capture_output=True)
+
+    def _generate_if_engine_stays(self, inside: Plan) -> None:
+        """The engine's entry writes the generated files; if its container is not made anew, they are written now."""
+        running = containers.inspect().get("engine")
+        if running and running.running and running.env.get("STACK_DIGEST") == inside.engine_digest:
+            done = subprocess.run(
+                ["docker", "exec", running.name, "/app/scripts/entrypoint.sh", "generate"], capture_output=True, text=True
+            )
+            if done.returncode != 0:
+                raise RunError(Problem("generated files", done.stderr.strip()[-500:], "look: ./runMe.sh logs engine"))
+
+    def _wait(self, plan: Plan, inside: Plan, report: Report) -> None:
+        """Until every container runs as it was last specified, and is ready."""
+        started = time.monotonic()
+        deadline = started + plan.resolved["ENGINE_START_TIMEOUT"]
+        quick = QUICK_PARTS_TIMEOUT + 2 * (plan.drain_seconds + 2 * GRACE)
+        ready: set[str] = set()
+        before = {part.name: part.restarts for part in self.parts()}
+        while len(ready) < len(CONTAINERS):
+            for part in containers.parts(self.layout.secrets, without=ready):
+                if part.state == "ready":
+                    ready.add(part.name)
+                    report.finished(part.name, f"ready after {time.monotonic() - started:.1f} s")
+                    continue
+                report.phase(part.name, part.detail)
+                late = part.name != "engine" and time.monotonic() - started > quick
+                if late or part.restarts >= before[part.name] + GIVE_UP_AFTER:
+                    raise RunError(self.failure(part, plan))
+            running = containers.inspect().get("engine")
+            if running is None or running.env.get("STACK_DIGEST") != inside.engine_digest:
+                raise RunError(Problem("stack", "was changed by another ./runMe.sh meanwhile", "see ./runMe.sh status"))
+            if time.monotonic() > deadline:
+                missing = ", ".join(sorted(set(CONTAINERS) - ready))
+                what = f"not ready after {plan.resolved['ENGINE_START_TIMEOUT']} s"
+                raise RunError(Problem(missing, what, "raise ENGINE_START_TIMEOUT, or look: ./runMe.sh logs"))
+            time.sleep(0.3)
+
+    def failure(self, part: Part, plan: Plan) -> Problem:
+        """Why a part is not ready."""
+        container = containers.inspect().get(part.name)
+        log = container.log(lines=2000) if container else ""
+        if part.name == "engine" and container:
+            return diagnosis.diagnose(
+                log,
+                plan.served.fragment,
+                oom_killed=bool(container.raw["State"]["OOMKilled"]),
+                exit_code=int(container.raw["State"]["ExitCode"]),
+                has_token=bool(secret_files.read(self.layout.secrets, "HF_TOKEN")),
+            )
+        tail = "\n    ".join(engine_log.errors_of(log.splitlines()))
+        ended = f"ended {part.restarts} times, last: " if part.restarts else "not ready: "
+        return Problem(part.name, f"{ended}{part.detail}\n    {tail}", f"all of it: ./runMe.sh logs {part.name}")
+
+    def images(self) -> dict[str, dict[str, str]]:
+        """The images that run. The engine's gets a name of its own, so that a later build does not take it away."""
+        found = {}
+        for part, container in containers.inspect().items():
+            name, identity = container.raw["Config"]["Image"], container.raw["Image"]
+            if part == "engine":
+                name = f"vllm-multi-model/vllm-node:{identity.removeprefix('sha256:')[:12]}"
+                subprocess.run(["docker", "tag", identity, name], capture_output=True)
+            found[part] = {"name": name, "id": identity}
+        return found
 
     def down(self, report: Report) -> bool:
         """Stop and remove the containers; volumes stay."""
-        if not self.parts():
+        if not containers.inspect():
             return False
         report.phase("containers", "stopping; requests under way may finish")
-        done = subprocess.run(self._compose("down"), cwd=REPOSITORY)
-        if done.returncode != 0:
-            raise RunError(Problem("docker compose down", f"exited with {done.returncode}"))
+        self._kill_if_loading(None)
+        self._compose(compose.environment(os.environ, {}), "down", report=report)
         return True
 
     def parts(self) -> list[Part]:
         """The state of each container."""
-        done = subprocess.run(
-            self._compose("ps", "--all", "--format", "json"), cwd=REPOSITORY, capture_output=True, text=True
-        )
-        parts = []
-        for line in done.stdout.splitlines():
-            entry: Any = json.loads(line)
-            state = "ready" if entry.get("Health") == "healthy" else entry.get("Health") or entry.get("State", "")
-            parts.append(Part(SERVICES.get(entry["Service"], entry["Service"]), state, entry.get("Status", "")))
-        return parts
+        return containers.parts(self.layout.secrets)
 
     def watchers(self) -> dict[str, bool]:
         """Docker itself watches."""
         return {"docker": self.answers()}
 
+    def anything_runs(self) -> bool:
+        """Whether a container of the stack runs."""
+        return any(container.running for container in containers.inspect().values())
+
     def running_model(self) -> str:
         """The name of the model that was last started, or empty."""
-        done = subprocess.run(
-            self._compose("exec", "-T", "vllm-node", "printenv", "MODEL"), cwd=REPOSITORY, capture_output=True, text=True
-        )
-        return done.stdout.strip()
+        container = containers.inspect().get("engine")
+        return container.env.get("MODEL", "") if container else ""
 
     def logs(self, part: str, lines: int, follow: bool) -> int:
         """Show what the containers print."""
-        names = [service for service, name in SERVICES.items() if name == part]
-        argv = self._compose("logs", "--tail", str(lines), *(["--follow"] if follow else []), *names)
-        return subprocess.run(argv, cwd=REPOSITORY).returncode
+        names = [service for name, (service, _) in CONTAINERS.items() if name == part]
+        argv = compose.argv(self.gpu, "logs", "--tail", str(lines), *(["--follow"] if follow else []), *names)
+        return subprocess.run(argv, env=compose.environment(os.environ, {})).returncode
 
-    def _compose(self, *arguments: str) -> list[str]:
-        files = ["-f", "docker-compose.yml"]
-        if not install.has_gpu():
-            files += ["-f", "docker-compose.cpu.yml"]
-        return ["docker", "compose", "--env-file", "vars.env", *files, *arguments]
+    def _compose(self, env: Mapping[str, str], *arguments: str, report: Report) -> None:
+        """Run `docker compose`; its own progress becomes phases.
+
+        Raises:
+            RunError: with the last lines it printed.
+        """
+        argv = compose.argv(self.gpu, "--progress", "plain", *arguments)
+        log = self.layout.log("compose")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        label = "image" if arguments[0] == "build" else "containers"
+        install.run_logged(argv, log, label, lambda line: report.phase(label, line.strip()[:100]), dict(env), REPOSITORY)
 
 
 def _succeeds(argv: list[str]) -> bool:

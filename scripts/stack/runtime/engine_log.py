@@ -6,18 +6,7 @@ import os
 import re
 from pathlib import Path
 
-# A text in vLLM's log -> what the engine is doing from then on.
-_PHASES = (
-    ("starting: ", "starting Python and vLLM"),
-    ("Initializing a V1 LLM engine", "loading the model"),
-    ("Starting to load model", "loading weights"),
-    ("Loading weights took", "preparing memory"),
-    ("Compiling a graph", "compiling"),
-    ("Capturing CUDA graph", "capturing CUDA graphs"),
-    ("GPU KV cache size", "warming up"),
-    ("CPU KV cache size", "warming up"),
-    ("Starting vLLM server", "opening its port"),
-)
+from stack import engine_phase
 
 
 def _tail(log: Path, size: int = 64 << 10) -> list[str]:
@@ -32,11 +21,13 @@ def _tail(log: Path, size: int = 64 << 10) -> list[str]:
 
 def phase(log: Path) -> str:
     """What the engine is doing, from the newest telling line; empty if there is none."""
-    for line in reversed(_tail(log)):
-        for text, name in _PHASES:
-            if text in line:
-                return name
-    return ""
+    return phase_of(_tail(log))
+
+
+def phase_of(lines: list[str]) -> str:
+    """The same from lines of a log."""
+    found = next(filter(None, map(engine_phase.recognise, reversed(lines))), "")
+    return "" if found == engine_phase.READY else found  # whoever asks has found that it does not answer
 
 
 # The line on which a program says what went wrong: `ValueError: ...`, `pkg.SomeError: ...`, `error: ...`.
@@ -45,7 +36,17 @@ _ERROR_LINE = re.compile(r"(^|\s)([A-Za-z_.]*(Error|Exception)|error|FATAL)\b.*:
 
 def last_errors(log: Path, count: int = 8) -> list[str]:
     """The end of a log, from the last line that says what went wrong."""
-    lines = [line for line in _tail(log) if line.strip() and "WARNING" not in line]
+    return errors_of(_tail(log), count)
+
+
+def errors_of(lines: list[str], count: int = 8) -> list[str]:
+    """The same from lines of a log."""
+    lines = [line for line in lines if line.strip() and "WARNING" not in line]
     found = [index for index, line in enumerate(lines) if _ERROR_LINE.search(line)]
     start = found[-1] if found else -count
     return [line[:500] for line in lines[start:][:count]]
+
+
+def text(log: Path, size: int = 512 << 10) -> str:
+    """The end of a log, as one text."""
+    return "\n".join(_tail(log, size))

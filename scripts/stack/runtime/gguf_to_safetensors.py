@@ -89,7 +89,9 @@ def convert(gguf_file: Path, output: Path) -> None:
     GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     ).save_pretrained(output)
-    save_file(tensors, str(output / "model.safetensors"), metadata={"format": "pt"})
+    weights = output / "model.safetensors"
+    save_file(tensors, str(weights), metadata={"format": "pt"})
+    weights.chmod(0o644)  # whoever runs the engine reads it
 
 
 if __name__ == "__main__":

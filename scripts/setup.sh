@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Before the containers start: makes the secrets that are missing and gives the database its password, readable by
+# PostgreSQL's user only. Runs as root in a container of its own, without a network; repeating it changes nothing.
+set -euo pipefail
+
+scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+secrets=${SECRETS_DIR:-$(dirname -- "$scripts")/secrets}
+password=${PASSWORD_DIR:-/run/password}/POSTGRES_PASSWORD
+# The user `postgres` of the official image.
+readonly postgres=999:999
+
+_main() {
+  PYTHONPATH=$scripts PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 python3 -m stack.runtime.secret_files "$secrets"
+  umask 077
+  # Whole or not at all; tr: an editor may have put a line break at the end.
+  tr -d '\r\n' <"$secrets/POSTGRES_PASSWORD" >"$password.new"
+  chown "$postgres" "$password.new"
+  mv -f -- "$password.new" "$password"
+}
+
+_main "$@"

@@ -1,0 +1,87 @@
+"""How Docker Compose is called: which files, and every variable that docker-compose.yml reads. Starts nothing itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from stack import gateway
+from stack.plan import Plan
+from stack.releases import Release
+from stack.runtime.layout import REPOSITORY, Layout
+from stack.runtime.services import GRACE
+from stack.settings import is_setting
+
+# What the engine's container decides itself: the same as STACK_SET in docker-compose.yml; a test compares.
+INSIDE = (
+    "ENGINE_HOST=0.0.0.0",
+    "ENGINE_PORT=8000",
+    "ENGINE_URL=http://vllm-node:8000",
+    "HF_HOME=/home/vllm/.cache/huggingface",
+)
+WEIGHTS = "/app/weights"
+OVERRIDE = "docker-compose.override.yml"
+
+
+def argv(gpu: bool, *arguments: str) -> list[str]:
+    """`docker compose` with the files for a machine with or without a GPU; a user's own override comes last."""
+    files = ["docker-compose.yml", *([] if gpu else ["docker-compose.cpu.yml"])]
+    if (REPOSITORY / OVERRIDE).exists():
+        files.append(OVERRIDE)
+    names = [word for name in files for word in ("-f", str(REPOSITORY / name))]
+    # Everything is given by the environment; an .env file of somebody's would come in between.
+    return ["docker", "compose", "--project-directory", str(REPOSITORY), "--env-file", os.devnull, *names, *arguments]
+
+
+def environment(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """The environment of `docker compose`: the caller's without settings, and the variables the files read.
+
+    Settings are left out because the engine's container takes some over by name, and would be made anew whenever one
+    changed that concerns the gateway only; what was accepted reaches it through the release.
+    """
+    return {**{key: value for key, value in environ.items() if not is_setting(key)}, **values}
+
+
+def variables(plan: Plan, inside: Plan, release: Release, layout: Layout, weights: Path | None) -> dict[str, str]:
+    """What docker-compose.yml reads.
+
+    Args:
+        plan: as seen from this machine.
+        inside: as seen from the engine's container; its digests are those the entries compare.
+        release: what is started.
+        layout: folders.
+        weights: a local folder with the model's weights, or None.
+    """
+    resolved = plan.resolved
+    image = plan.served.fragment.image or resolved["VLLM_IMAGE"]
+    found = {
+        "MODEL": plan.served.name,
+        "ENGINE_DIGEST": inside.engine_digest,
+        "GATEWAY_DIGEST": inside.gateway_digest,
+        "RELEASES_DIR": str(layout.releases),
+        "SECRETS_DIR": str(layout.secrets),
+        "HF_HOME": os.path.expanduser(resolved["HF_HOME"]),
+        "VLLM_IMAGE": image,
+        "VLLM_CPU_IMAGE": resolved["VLLM_CPU_IMAGE"],
+        "LITELLM_IMAGE": resolved["LITELLM_IMAGE"],
+        "POSTGRES_IMAGE": resolved["POSTGRES_IMAGE"],
+        "BIND_ADDRESS": _bracketed(resolved["BIND_ADDRESS"]),
+        "LITELLM_PORT": str(resolved["LITELLM_PORT"]),
+        "ENGINE_PORT": str(resolved["ENGINE_PORT"]),
+        "ENGINE_USER": resolved["ENGINE_USER"],
+        "ENGINE_MEMORY_LIMIT": resolved["ENGINE_MEMORY_LIMIT"],
+        "ENGINE_START_TIMEOUT": str(resolved["ENGINE_START_TIMEOUT"]),
+        "LOCAL_KEY": str(resolved["LOCAL_KEY"]).lower(),
+        "KEY_LIMIT": str(gateway.key_limit(resolved)),
+        "DRAIN_SECONDS": str(plan.drain_seconds),
+        "STOP_GRACE_PERIOD": f"{plan.drain_seconds + 2 * GRACE}s",
+    }
+    if weights:
+        found |= {"WEIGHTS_DIR": str(weights), "STACK_MODEL_PATH": WEIGHTS, "HF_HUB_OFFLINE": "1"}
+    image_name = release.images.get("engine", {}).get("name", "")
+    return found | ({"VLLM_NODE_IMAGE": image_name} if image_name else {})
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
