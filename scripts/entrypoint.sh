@@ -1,24 +1,73 @@
 #!/usr/bin/env bash
 # The engine's entry: secrets, generated files, then `vllm serve` in this very process, so that signals arrive.
+# usage: entrypoint.sh            all of it
+#        entrypoint.sh generate   only the generated files, anew
 # The same script runs in the container and in the native runtime; only the folders differ.
 set -euo pipefail
 
 scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-export STACK_ROOT=${STACK_ROOT:-$(dirname -- "$scripts")}
-export CONFIG_DIR=${CONFIG_DIR:-$STACK_ROOT/generated_configs}
-SECRETS_DIR=${SECRETS_DIR:-$STACK_ROOT/secrets}
+root=$(dirname -- "$scripts")
+# What `./runMe.sh` last accepted, where there is such a thing; else what is mounted.
+[[ -n ${STACK_ROOT:-} || ! -d $root/releases/current ]] || STACK_ROOT=$root/releases/current
+export STACK_ROOT=${STACK_ROOT:-$root}
+export CONFIG_DIR=${CONFIG_DIR:-$root/generated_configs}
+SECRETS_DIR=${SECRETS_DIR:-$root/secrets}
 # shellcheck source=scripts/lib/secrets.sh
 source "$scripts/lib/secrets.sh"
 # shellcheck source=scripts/lib/python.sh
 source "$scripts/lib/python.sh"
 
 _main() {
+  if [[ ${1:-} == generate ]]; then
+    STACK_DIGEST='' generate
+    return
+  fi
+  begin_phases
   load_secrets HF_TOKEN VLLM_API_KEY
   generate
   read_command
+  report_phases
   # Without the assignments before it: somebody may have put a secret among them.
   echo "starting: ${command[*]:$(first_argument)}"
-  exec env -- "${command[@]}"
+  drop_privileges
+  exec "${as_user[@]}" env -- "${command[@]}"
+}
+
+# In a container: become who owns the weights' cache, and give the other caches to that user.
+as_user=()
+drop_privileges() {
+  local user=${ENGINE_USER:-}
+  [[ -n $user && $(id -u) == 0 ]] || return 0
+  [[ $user != auto ]] || user=$(stat -c %u:%g -- "$HOME/.cache/huggingface")
+  find "$HOME" -path "$HOME/.cache/huggingface" -prune -o ! -uid "${user%:*}" -exec chown -h "$user" {} +
+  chown -- "$user" "$CONFIG_DIR/phase" # its folder is sticky: only the owner may replace it
+  # Group 0: what vLLM's image lets users of any number write to.
+  as_user=(setpriv "--reuid=${user%:*}" "--regid=${user#*:}" --groups=0 --)
+  export USER=vllm LOGNAME=vllm # the number may have no name here, and PyTorch asks for one
+}
+
+# What the engine is doing, for clients that ask too early: stack/engine_phase.py reads and writes it from here on.
+begin_phases() {
+  mkdir -p -- "$CONFIG_DIR"
+  printf '%s starting Python and vLLM\n' "$EPOCHSECONDS" >"$CONFIG_DIR/.phase"
+  mv -f -- "$CONFIG_DIR/.phase" "$CONFIG_DIR/phase"
+}
+
+# vLLM reports its phases by its log, unless the log is set up otherwise: by a variable, or by an option that a logging
+# configuration of ours would override.
+report_phases() {
+  local word
+  for word in "${command[@]}" "VLLM_LOGGING_CONFIG_PATH=${VLLM_LOGGING_CONFIG_PATH:-}" \
+    "VLLM_CONFIGURE_LOGGING=${VLLM_CONFIGURE_LOGGING:-}"; do
+    case $word in
+    VLLM_LOGGING_CONFIG_PATH=?* | VLLM_CONFIGURE_LOGGING=?* | PYTHONPATH=* | --config | --config=* | \
+      --log[-_]level* | --log[-_]config* | --logging[-_]config* | --disable[-_]access[-_]log[-_]for*)
+      printf '%s loading the model\n' "$EPOCHSECONDS" >"$CONFIG_DIR/phase"
+      return
+      ;;
+    esac
+  done
+  export VLLM_LOGGING_CONFIG_PATH=$scripts/engine_logging.json PYTHONPATH=$scripts${PYTHONPATH:+:$PYTHONPATH}
 }
 
 # What was accepted at the last `up` is what runs, whatever has been edited since: its files are not made again.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,8 +72,12 @@ class Entry:
         return found
 
     def generated(self) -> dict[str, bytes]:
-        """The generated files."""
-        return {path.name: path.read_bytes() for path in self.config.iterdir()} if self.config.exists() else {}
+        """The generated files, without the one that the engine writes."""
+        return {path.name: path.read_bytes() for path in self.files()}
+
+    def files(self) -> list[Path]:
+        """Where they are."""
+        return [path for path in self.config.iterdir() if path.name != "phase"] if self.config.exists() else []
 
     def secret(self, name: str, text: str) -> None:
         """Write secrets/NAME."""
@@ -197,12 +202,12 @@ def _accepted(entry: Entry) -> str:
 def test_accepted_configuration_is_not_made_again(entry: Entry) -> None:
     digest = _accepted(entry)
     before, argv = entry.generated(), entry.recorded()["argv"]
-    times = {path.name: path.stat().st_mtime_ns for path in entry.config.iterdir()}
+    times = {path.name: path.stat().st_mtime_ns for path in entry.files()}
     (entry.root / "models" / "minilm.yml").write_text("command: vllm serve broken; x\n")
     status, _, err = entry.run(MODEL="minilm", STACK_DIGEST=digest)
     assert (status, err) == (42, "")
     assert (entry.generated(), entry.recorded()["argv"]) == (before, argv)
-    assert {path.name: path.stat().st_mtime_ns for path in entry.config.iterdir()} == times
+    assert {path.name: path.stat().st_mtime_ns for path in entry.files()} == times
 
 
 def test_other_digest_makes_it_again(entry: Entry) -> None:
@@ -211,6 +216,41 @@ def test_other_digest_makes_it_again(entry: Entry) -> None:
     for other in ("", "0" * 16, digest[:8], digest[:-1] + "."):
         assert entry.run(MODEL="minilm", STACK_DIGEST=other)[0] == 42
         assert entry.recorded()["argv"][1] == "other"
+
+
+def test_files_are_made_again_on_demand_and_nothing_is_started(entry: Entry) -> None:
+    digest = _accepted(entry)
+    entry.record.unlink()
+    (entry.config / "phase").write_text("1 ready\n")
+    before = entry.generated()
+    env = {**os.environ, "STACK_ROOT": str(entry.root), "CONFIG_DIR": str(entry.config), "HF_HOME": "/cache"}
+    env |= {"PATH": entry.path, "MODEL": "minilm", "STACK_DIGEST": digest, "LITELLM_NUM_RETRIES": "3"}
+    done = subprocess.run(["bash", str(SCRIPTS / "entrypoint.sh"), "generate"], env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {name for name, raw in entry.generated().items() if raw != before[name]} == {"config.yaml", "digest"}
+    assert (entry.config / "digest").read_text().split()[0] == digest
+    assert (entry.config / "phase").read_text() == "1 ready\n"
+    assert not entry.record.exists()
+
+
+def test_what_was_accepted_is_used_instead_of_what_is_mounted(entry: Entry, tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    shutil.copytree(SCRIPTS, app / "scripts", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    for name in ("models", "vars.env", "litellm_config.template.yaml"):
+        (app / name).symlink_to(entry.root / name)
+    env = {**os.environ, "PATH": entry.path, "HF_HOME": "/cache", "RECORD": str(entry.record), "MODEL": "minilm"}
+
+    def served() -> list[str]:
+        subprocess.run(["bash", str(app / "scripts" / "entrypoint.sh")], env=env, capture_output=True, timeout=30)
+        return list(entry.recorded()["argv"][:2])
+
+    assert served() == ["serve", "sentence-transformers/all-MiniLM-L6-v2"]
+    accepted = app / "releases" / "0007"
+    shutil.copytree(entry.root, accepted)
+    (accepted / "models" / "minilm.yml").write_text("command: vllm serve accepted --runner pooling\n")
+    (app / "releases" / "current").symlink_to("0007")
+    assert served() == ["serve", "accepted"]
+    assert (app / "generated_configs" / "digest").exists()
 
 
 def test_broken_fragment_goes_on_with_the_last_good_files(entry: Entry) -> None:
@@ -238,3 +278,46 @@ def test_files_without_digest_do_not_count(entry: Entry) -> None:
     (entry.config / "digest").unlink()
     (entry.root / "models" / "minilm.yml").write_text("command: vllm serve broken; x\n")
     assert entry.run(MODEL="minilm")[0] == 2
+
+
+def _phase(entry: Entry) -> str:
+    seconds, name = (entry.config / "phase").read_text().strip().split(" ", 1)
+    assert abs(time.time() - float(seconds)) < 60
+    return name
+
+
+def test_the_engine_is_told_to_report_its_phases(entry: Entry) -> None:
+    entry.config.mkdir()
+    (entry.config / "phase").write_text("17 ready\n")
+    assert entry.run(MODEL="minilm")[0] == 42
+    assert _phase(entry) == "starting Python and vLLM"
+    environment = entry.recorded()["env"]
+    assert environment["VLLM_LOGGING_CONFIG_PATH"] == str(SCRIPTS / "engine_logging.json")
+    assert environment["PYTHONPATH"].split(":")[0] == str(SCRIPTS)
+    assert environment["CONFIG_DIR"] == str(entry.config)
+
+
+def test_phases_are_no_part_of_the_digest(entry: Entry) -> None:
+    made = plan.make(entry.root, {}, [], "minilm")
+    assert entry.run(MODEL="minilm")[0] == 42
+    assert "VLLM_LOGGING_CONFIG_PATH" not in made.engine_env
+
+
+@pytest.mark.parametrize(
+    ("extra", "environment"),
+    [
+        ("env: {VLLM_LOGGING_CONFIG_PATH: /mine.json}", {}),
+        ("env: {VLLM_CONFIGURE_LOGGING: '0'}", {}),
+        ("env: {PYTHONPATH: /mine}", {}),
+        ("", {"VLLM_CONFIGURE_LOGGING": "0"}),
+        ("--log-level DEBUG", {}),
+        ("--logging-config.formatter json", {}),
+        ("--disable_access_log_for_endpoints /health", {}),
+    ],
+)
+def test_logging_of_the_users_own_is_left_alone(entry: Entry, extra: str, environment: dict[str, str]) -> None:
+    flags, rest = (extra, "") if extra.startswith("--") else ("", extra)
+    (entry.root / "models" / "m.yml").write_text(f"command: vllm serve m {flags}\n{rest}\n")
+    assert entry.run(MODEL="m", **environment)[0] == 42
+    assert _phase(entry) == "loading the model"
+    assert entry.recorded()["env"].get("VLLM_LOGGING_CONFIG_PATH") in (None, "/mine.json")
