@@ -4,9 +4,9 @@
 set -euo pipefail
 
 scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-export STACK_ROOT=${STACK_ROOT:-$(dirname -- "$scripts")}
-export CONFIG_DIR=${CONFIG_DIR:-$STACK_ROOT/generated_configs}
-SECRETS_DIR=${SECRETS_DIR:-$STACK_ROOT/secrets}
+root=$(dirname -- "$scripts")
+export CONFIG_DIR=${CONFIG_DIR:-$root/generated_configs}
+SECRETS_DIR=${SECRETS_DIR:-$root/secrets}
 python=${STACK_PYTHON:-python3}
 export PYTHONPATH=$scripts PYTHONSAFEPATH=1
 # shellcheck source=scripts/lib/secrets.sh
@@ -18,8 +18,9 @@ _main() {
   wait_for "the configuration" config_is_there
   wait_for "the database" database_answers
   prepare_database
+  drop_privileges
   offer_local_key &
-  exec litellm --config "$CONFIG_DIR/config.yaml" --host "${LITELLM_HOST:?}" --port "${LITELLM_PORT:?}"
+  exec "${as_user[@]}" litellm --config "$CONFIG_DIR/config.yaml" --host "${LITELLM_HOST:?}" --port "${LITELLM_PORT:?}"
 }
 
 # Prisma's own engine takes the password from the address only; the bridge also from PGPASSWORD, which no command line
@@ -63,9 +64,20 @@ prepare_database() {
   fi
 }
 
+# In a container: become a user without rights. LiteLLM's image has no setpriv, but it has Python.
+as_user=()
+drop_privileges() {
+  [[ -n ${GATEWAY_USER:-} && $(id -u) == 0 ]] || return 0
+  as_user=("$python" -c '
+import os, sys
+uid, gid = map(int, sys.argv[1].split(":"))
+os.setgroups([]), os.setgid(gid), os.setuid(uid)
+os.execvp(sys.argv[2], sys.argv[2:])' "$GATEWAY_USER")
+}
+
 # sk-FAKE is an ordinary key with a limit, made or brought up to date once the gateway answers.
 offer_local_key() {
-  exec "$python" -m stack.local_key
+  exec "${as_user[@]}" "$python" -m stack.local_key
 }
 
 _main "$@"

@@ -4,15 +4,16 @@
 #   unit    our own code
 #   bridge  the stand-in for Prisma's query engine, against a real PostgreSQL
 #   e2e     the whole stack, native: real vLLM, LiteLLM and PostgreSQL
+#   docker  the same and more, as containers on a real Docker engine
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 export PYTHONPATH=scripts
-readonly PARTS=(lint unit bridge e2e)
+readonly PARTS=(lint unit bridge e2e docker)
 
 main() {
   if [[ ${1:-} == -h || ${1:-} == --help ]]; then
-    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     return
   fi
   local part
@@ -44,5 +45,14 @@ run_lint() {
 run_unit() { python -m pytest -q tests/unit; }
 run_bridge() { python -m pytest -q tests/bridge; }
 run_e2e() { python -m pytest -q tests/e2e; }
+
+run_docker() {
+  source tests/docker/engine.sh
+  if ! docker_engine "$PWD/.state/docker"; then
+    echo "the docker part is left out"
+    return
+  fi
+  python -m pytest -q tests/e2e --runtime docker
+}
 
 main "$@"

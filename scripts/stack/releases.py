@@ -79,7 +79,7 @@ class Releases:
 
     def all(self) -> list[Release]:
         """Oldest first; what cannot be read is left out."""
-        found = (self._read(path) for path in sorted(self.folder.glob("[0-9]*")) if path.name.isdigit())
+        found = [self._read(self.folder / name) for name in sorted(self._names(), key=int)]
         return [release for release in found if release]
 
     def current(self) -> Release | None:
@@ -172,9 +172,8 @@ class Releases:
         current = self.current()
         if current and current.state == GOOD and (current.inputs, current.runtime) == (inputs, runtime):
             return current
-        self.folder.mkdir(parents=True, exist_ok=True)
-        number = max((int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdigit()), default=0) + 1
-        folder = self.folder / f"{number:04}"
+        folder = self._next()
+        number = int(folder.name)
         release = Release(number, folder, made.served.name, runtime, _now(), inputs=inputs, values=_values(made), **more)
         try:
             for name, text in files.items():
@@ -185,6 +184,21 @@ class Releases:
             raise
         self._prune()
         return release
+
+    def _names(self) -> list[str]:
+        return [path.name for path in self.folder.glob("[0-9]*") if path.name.isdecimal()]
+
+    def _next(self) -> Path:
+        """A new folder under the next number, which is then nobody else's."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        number = max(map(int, self._names()), default=0) + 1
+        while True:
+            folder = self.folder / f"{number:04}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
 
     def _write(self, release: Release) -> None:
         data = {key: value for key, value in asdict(release).items() if key != "folder"}
@@ -219,11 +233,21 @@ def changes(old: Release, new: Release) -> list[tuple[str, str, str]]:
     return [(name, before, after) for name, before, after in found if before != after]
 
 
-def served_revision(repository: str, hub: Path) -> str:
-    """The commit that the hub's cache holds for a repository's main branch, or empty (huggingface_hub's cache layout)."""
+def served_revision(repository: str, hub: Path, reference: str = "") -> str:
+    """The commit that was served: what the hub's cache holds for a branch or tag (huggingface_hub's cache layout).
+
+    Args:
+        repository: on the hub.
+        hub: the folder of the hub's cache.
+        reference: the branch, tag or commit that was asked for; empty means `main`.
+
+    Returns:
+        The commit; what was asked for if the cache does not know it as a branch or tag, as it does not know commits.
+    """
     with contextlib.suppress(OSError):
-        return (hub / f"models--{repository.replace('/', '--')}" / "refs" / "main").read_text("utf-8").strip()
-    return ""
+        refs = hub / f"models--{repository.replace('/', '--')}" / "refs"
+        return (refs / (reference or "main")).read_text("utf-8").strip()
+    return reference
 
 
 def _values(made: plan.Plan) -> dict[str, str]:
@@ -248,7 +272,9 @@ def _settings_of(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """For vars.local.env. The space, which its reader takes off, keeps a last backslash from escaping the quote."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped} '" if escaped.endswith("\\") else f"'{escaped}'"
 
 
 def _now() -> str:

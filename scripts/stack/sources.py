@@ -89,7 +89,8 @@ def read(root: Path, environ: Mapping[str, str], overrides: list[str]) -> Source
 
 def _kept_overrides(root: Path) -> list[str]:
     try:
-        return [line for line in (root / OVERRIDES).read_text("utf-8", "surrogateescape").splitlines() if line.strip()]
+        lines = (root / OVERRIDES).read_bytes().decode("utf-8", "surrogateescape").split("\n")
+        return [line for line in lines if line.strip()]
     except (FileNotFoundError, IsADirectoryError):
         return []
 

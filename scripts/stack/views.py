@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -79,7 +80,7 @@ def print_status(model: str, parts: Sequence[Part], watchers: Mapping[str, bool]
 def print_releases(known: Sequence[Release], current: Release | None, as_json: bool) -> None:
     """Newest first."""
     if as_json:
-        print_json([{**vars(one), "folder": str(one.folder), "current": current == one} for one in known])
+        print_json([_release(one, current == one) for one in known])
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("release", "accepted", "model", "state", "ready after", "runtime", "revision", "image", "note"):
@@ -96,10 +97,15 @@ def print_releases(known: Sequence[Release], current: Release | None, as_json: b
     console().print(table if known else "no releases yet")
 
 
+def _release(one: Release, current: bool) -> dict[str, Any]:
+    values = {name: _kept(name, text) for name, text in one.values.items()}
+    return {**vars(one), "folder": str(one.folder), "values": values, "current": current}
+
+
 def change_lines(old: Release, new: Release) -> list[str]:
     """What differs between two releases, a line each."""
     return [
-        f"{name}: {_shown(name, before) or '(none)'} -> {_shown(name, after) or '(none)'}"
+        f"{name}: {_kept(name, before) or '(none)'} -> {_kept(name, after) or '(none)'}"
         for name, before, after in changes(old, new)
     ]
 
@@ -150,6 +156,12 @@ def _shown(key: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {name: "(not shown)" if name.lower() == "authorization" else _shown(name, one) for name, one in value.items()}
     return value
+
+
+def _kept(name: str, text: str) -> str:
+    """The same for what a release keeps as text: a parameter such as litellm.max_tokens is a number, not a token."""
+    number = name.startswith("litellm.") and re.fullmatch(r"-?\d+(\.\d+)?|True|False", text)
+    return text if number or not text else str(_shown(name, text))
 
 
 def print_config(plan: Plan, as_json: bool) -> None:

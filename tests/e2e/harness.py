@@ -1,4 +1,7 @@
-"""A real stack, brought up by runMe.sh from a copy of the configuration, on free ports, with a state folder of its own."""
+"""A real stack, brought up by runMe.sh from a copy of the configuration, on free ports, with a state folder of its own.
+
+Native and Docker stacks answer the same questions, so that the same tests are for both.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import psycopg2
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUESTION = "What is the capital of France?"
+CONTAINERS = {"database": "litellm_db", "engine": "vllm-container", "gateway": "litellm"}
 
 
 def free_port() -> int:
@@ -29,37 +32,41 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@dataclass
 class Stack:
-    """A stack of the tests' own.
+    """A stack of the tests' own, native.
 
     Attributes:
         root: its copy of vars.env, models/ and the template.
         env: the environment runMe.sh is called with.
     """
 
-    root: Path
-    port: int = field(default_factory=free_port)
-    engine_port: int = field(default_factory=free_port)
-    database_port: int = field(default_factory=free_port)
-    env: dict[str, str] = field(default_factory=dict)
+    runtime = "native"
 
-    def __post_init__(self) -> None:
-        for name in ("vars.env", "litellm_config.template.yaml"):
-            shutil.copy(REPOSITORY / name, self.root / name)
-        shutil.copytree(REPOSITORY / "models", self.root / "models")
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.port, self.engine_port, self.database_port = free_port(), free_port(), free_port()
+        self.restore()
         self.env = {
             **os.environ,
-            "STACK_ROOT": str(self.root),
-            "STATE_DIR": str(self.root / "state"),
+            "STACK_ROOT": str(root),
+            "STATE_DIR": str(root / "state"),
             "ENVS_DIR": os.environ.get("ENVS_DIR", str(REPOSITORY / ".state" / "envs")),
-            "RUNTIME": "native",
+            "RUNTIME": self.runtime,
             "MODEL": "smollm2-135m",
             "LITELLM_PORT": str(self.port),
             "ENGINE_PORT": str(self.engine_port),
             "POSTGRES_PORT": str(self.database_port),
             "ENGINE_LOG_REQUESTS": "true",
         }
+
+    def restore(self) -> None:
+        """The configuration as shipped."""
+        for name in ("vars.env", "litellm_config.template.yaml"):
+            shutil.copy(REPOSITORY / name, self.root / name)
+        shutil.copytree(REPOSITORY / "models", self.root / "models", dirs_exist_ok=True)
+
+    def close(self) -> None:
+        """Give back what it took, once it is down."""
 
     @property
     def url(self) -> str:
@@ -90,6 +97,16 @@ class Stack:
     def log(self, part: str) -> str:
         return (self.root / "state" / "logs" / f"{part}.log").read_text(errors="replace")
 
+    def generated(self, name: str) -> str:
+        """A file of generated_configs."""
+        return (self.root / "state" / "generated_configs" / name).read_text()
+
+    def written(self) -> dict[str, str]:
+        """Everything the stack writes, apart from the database and secrets."""
+        folders = [self.root / "state" / name for name in ("generated_configs", "run", "logs", "releases")]
+        files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+        return {str(path): path.read_text(errors="replace") for path in files}
+
     def call(self, path: str, body: Any = None, key: str = "sk-FAKE", base: str = "") -> tuple[int, Any]:
         """POST (or GET without a body); the status and the decoded answer. 0 if nothing answers."""
         request = urllib.request.Request(
@@ -111,15 +128,15 @@ class Stack:
     def openai(self, key: str = "sk-FAKE") -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=120)
 
+    def database_address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.database_port
+
     @contextlib.contextmanager
     def database(self) -> Iterator[Any]:
         """A cursor on LiteLLM's database."""
+        host, port = self.database_address()
         connection = psycopg2.connect(
-            host="127.0.0.1",
-            port=self.database_port,
-            user="llmproxy",
-            password=self.secret("POSTGRES_PASSWORD"),
-            dbname="litellm",
+            host=host, port=port, user="llmproxy", password=self.secret("POSTGRES_PASSWORD"), dbname="litellm"
         )
         connection.autocommit = True
         try:
@@ -130,6 +147,79 @@ class Stack:
     def wait_ready(self, seconds: float = 180) -> float:
         """Until all parts are ready; the seconds it took."""
         return wait_for(lambda: self.run("status", check=False).returncode == 0, seconds, "the stack to be ready")
+
+
+class DockerStack(Stack):
+    """The same as containers. Their names are fixed, so there is one at a time on an engine."""
+
+    runtime = "docker"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        # Of a user without rights, so that the engine runs as one.
+        cache = root / "huggingface"
+        cache.mkdir()
+        if os.geteuid() == 0:
+            os.chown(cache, 1000, 1000)
+        self.env |= {"HF_HOME": str(cache)}
+        # A disk of its own, small enough to be filled.
+        self.state = root / "state"
+        self.state.mkdir()
+        if os.geteuid() == 0:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(self.state)], check=True)
+
+    def close(self) -> None:
+        if self.state.is_mount():
+            subprocess.run(["umount", "--lazy", str(self.state)], check=True)
+
+    def log(self, part: str) -> str:
+        return docker("logs", CONTAINERS[part])
+
+    def generated(self, name: str) -> str:
+        return docker("exec", CONTAINERS["engine"], "cat", f"/app/generated_configs/{name}")
+
+    def written(self) -> dict[str, str]:
+        found = {**super().written(), **{f"log of the {part}": self.log(part) for part in CONTAINERS}}
+        for name in docker("exec", CONTAINERS["engine"], "ls", "/app/generated_configs").split():
+            found[name] = self.generated(name)
+        for container in CONTAINERS.values():
+            found[f"inspect {container}"] = docker("inspect", container)
+            found[f"history of {container}'s image"] = docker("history", "--no-trunc", inspect(container)["Image"])
+        return found
+
+    def database_address(self) -> tuple[str, int]:
+        (network,) = inspect(CONTAINERS["database"])["NetworkSettings"]["Networks"].values()
+        return str(network["IPAddress"]), 5432
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    """`docker ARGUMENTS`; what it prints."""
+    done = subprocess.run(["docker", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+    text = done.stdout.decode("utf-8", "replace")
+    assert done.returncode == 0 or not check, f"docker {' '.join(arguments)}: {text}"
+    return text
+
+
+def inspect(container: str) -> dict[str, Any]:
+    return dict(json.loads(docker("inspect", container))[0])
+
+
+def family(pid: int) -> dict[int, str]:
+    """A process and its descendants, with their command lines."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found: dict[int, str] = {}
+    waiting = [pid]
+    while waiting:
+        one = waiting.pop()
+        with contextlib.suppress(OSError):
+            found[one] = Path(f"/proc/{one}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            waiting += children.get(one, [])
+    return found
 
 
 def wait_for(check: Callable[[], Any], seconds: float, what: str) -> float:

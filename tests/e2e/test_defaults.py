@@ -74,6 +74,6 @@ def test_layers(stack: Stack) -> None:
 
 def test_max_tokens_never_exceeds_the_context(stack: Stack) -> None:
     stack.run("up", "--set", "litellm.max_tokens=128K")
-    config = (stack.root / "state" / "generated_configs" / "config.yaml").read_text()
+    config = stack.generated("config.yaml")
     assert "max_tokens: 8192" in config
     assert received(stack, "/v1/chat/completions")["max_tokens"] <= 8192

@@ -52,6 +52,19 @@ def test_a_key_made_with_the_master_key_works(stack: Stack) -> None:
     assert stack.call("/v1/chat/completions", body, key=made["key"])[0] == 200
 
 
+def test_a_key_that_is_blocked_or_deleted_is_refused_at_once(stack: Stack) -> None:
+    """Although the gateway remembers keys, so as to outlast its database."""
+    master = stack.secret("LITELLM_MASTER_KEY")
+    body = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+    key = stack.call("/key/generate", {}, key=master)[1]["key"]
+    for path, refusal, then in (("/key/block", (401, 403), "/key/unblock"), ("/key/delete", (401,), "")):
+        assert stack.call("/v1/chat/completions", body, key=key)[0] == 200
+        assert stack.call(path, {"keys": [key], "key": key} if path == "/key/delete" else {"key": key}, key=master)[0] == 200
+        assert stack.call("/v1/chat/completions", body, key=key)[0] in refusal
+        if then:
+            assert stack.call(then, {"key": key}, key=master)[0] == 200
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("path", ROUTES)
 def test_forty_at_once_with_a_limit_of_sixteen(stack: Stack, path: str, stream: bool) -> None:

@@ -16,6 +16,7 @@ from stack.runtime import gateway_environment, install
 from stack.runtime.layout import Layout
 from stack.runtime.report import Silent
 
+pytestmark = pytest.mark.only("native", reason="asks the native environments, not a stack")
 LAYOUT = Layout.from_environ({"ENVS_DIR": os.environ.get("ENVS_DIR", "")})
 
 

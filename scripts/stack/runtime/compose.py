@@ -24,12 +24,17 @@ WEIGHTS = "/app/weights"
 OVERRIDE = "docker-compose.override.yml"
 
 
-def argv(gpu: bool, *arguments: str) -> list[str]:
-    """`docker compose` with the files for a machine with or without a GPU; a user's own override comes last."""
+def argv(root: Path, gpu: bool, *arguments: str) -> list[str]:
+    """`docker compose` with the files for a machine with or without a GPU; the user's own override comes last.
+
+    Args:
+        root: the folder of vars.env, where the override may be.
+        gpu: whether the machine has one.
+        arguments: of Compose.
+    """
     files = ["docker-compose.yml", *([] if gpu else ["docker-compose.cpu.yml"])]
-    if (REPOSITORY / OVERRIDE).exists():
-        files.append(OVERRIDE)
-    names = [word for name in files for word in ("-f", str(REPOSITORY / name))]
+    paths = [REPOSITORY / name for name in files] + ([root / OVERRIDE] if (root / OVERRIDE).exists() else [])
+    names = [word for path in paths for word in ("-f", str(path))]
     # Everything is given by the environment; an .env file of somebody's would come in between.
     return ["docker", "compose", "--project-directory", str(REPOSITORY), "--env-file", os.devnull, *names, *arguments]
 
@@ -77,8 +82,10 @@ def variables(plan: Plan, inside: Plan, release: Release, layout: Layout, weight
         "DRAIN_SECONDS": str(plan.drain_seconds),
         "STOP_GRACE_PERIOD": f"{plan.drain_seconds + 2 * GRACE}s",
     }
+    # Empty counts as not given, so that what the caller has by these names does not either.
+    found |= {"WEIGHTS_DIR": str(weights or ""), "STACK_MODEL_PATH": WEIGHTS if weights else ""}
     if weights:
-        found |= {"WEIGHTS_DIR": str(weights), "STACK_MODEL_PATH": WEIGHTS, "HF_HUB_OFFLINE": "1"}
+        found["HF_HUB_OFFLINE"] = "1"
     image_name = release.images.get("engine", {}).get("name", "")
     return found | ({"VLLM_NODE_IMAGE": image_name} if image_name else {})
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from stack import releases
+from stack import command, releases
 from stack.errors import ConfigError, Problem, RunError
 from stack.plan import Plan
 from stack.releases import FAILED, GOOD, Release, Releases
@@ -56,15 +56,17 @@ def deploy(runtime: Runtime, known: Releases, release: Release, environ: Mapping
         _went_wrong(runtime, known, release, ran, environ, report, error)
         raise
     if release.state != GOOD:
-        revision = release.revision or releases.served_revision(plan.served.fragment.argv()[2], hub(plan))
+        asked = command.option(list(plan.engine_argv), "--revision")[-1:] or [plan.served.fragment.revision or ""]
+        revision = releases.served_revision(plan.served.fragment.argv()[2], hub(runtime, plan), asked[0])
         seconds = round(time.monotonic() - started, 1)
         known.mark(release, GOOD, seconds=seconds, images=runtime.images(), revision=revision)
     return plan
 
 
-def hub(plan: Plan) -> Path:
-    """The folder of the hub's cache."""
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(os.path.expanduser(plan.resolved["HF_HOME"])) / "hub")
+def hub(runtime: Runtime, plan: Plan) -> Path:
+    """The folder of the hub's cache; containers are given HF_HOME only."""
+    own = os.environ.get("HF_HUB_CACHE") if runtime.name == "native" else ""
+    return Path(own or Path(os.path.expanduser(plan.resolved["HF_HOME"])) / "hub")
 
 
 def _went_wrong(

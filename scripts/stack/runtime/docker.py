@@ -63,6 +63,9 @@ class Docker:
             if os.environ.get(f"{name}_FILE"):
                 cure = f"copy the file to secrets/{name}"
                 problems.append(Problem(f"{name}_FILE", "containers see files in secrets/ only", cure))
+        if not all(path.stat().st_mode & 0o004 for path in (self.layout.scripts, self.layout.scripts / "gateway_hooks.py")):
+            cure = f"chmod -R go+rX {self.layout.scripts}"
+            problems.append(Problem("scripts/", "is readable by you alone, and containers run as other users", cure))
         ours = {containers.Container.address(one, port)[1] for one, port in self._publishing()}
         for key, host in (("LITELLM_PORT", plan.resolved["BIND_ADDRESS"]), ("ENGINE_PORT", "127.0.0.1")):
             port = plan.resolved[key]
@@ -262,7 +265,7 @@ class Docker:
     def logs(self, part: str, lines: int, follow: bool) -> int:
         """Show what the containers print."""
         names = [service for name, (service, _) in CONTAINERS.items() if name == part]
-        argv = compose.argv(self.gpu, "logs", "--tail", str(lines), *(["--follow"] if follow else []), *names)
+        argv = compose.argv(self.layout.root, self.gpu, "logs", "--tail", str(lines), *(["--follow"] if follow else []), *names)
         return subprocess.run(argv, env=compose.environment(os.environ, {})).returncode
 
     def _compose(self, env: Mapping[str, str], *arguments: str, report: Report) -> None:
@@ -271,7 +274,7 @@ class Docker:
         Raises:
             RunError: with the last lines it printed.
         """
-        argv = compose.argv(self.gpu, "--progress", "plain", *arguments)
+        argv = compose.argv(self.layout.root, self.gpu, "--progress", "plain", *arguments)
         log = self.layout.log("compose")
         log.parent.mkdir(parents=True, exist_ok=True)
         label = "image" if arguments[0] == "build" else "containers"

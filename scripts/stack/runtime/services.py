@@ -14,7 +14,6 @@ from stack.releases import CURRENT
 from stack.runtime import postgres, secret_files
 from stack.runtime.layout import Layout
 from stack.runtime.spec import Service
-from stack.settings import BY_KEY, PASS_THROUGH_PREFIXES
 
 # What a service may take over from the caller's environment: never everything, as secrets may be among it.
 _INHERITED = """
@@ -26,8 +25,8 @@ _INHERITED = """
 INHERITED = frozenset(_INHERITED.split())
 # Whatever prefix they have.
 SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)")
-INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "TRITON_", "TORCH", "GLOO_", *PASS_THROUGH_PREFIXES)
-NEVER_INHERITED = frozenset({"VLLM_API_KEY", "VLLM_PORT", *BY_KEY})
+# No settings, NCCL_* and VLLM_* included: those of the caller are in the release, and an earlier one has its own.
+INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "TRITON_", "TORCH", "GLOO_")
 # Seconds beyond the engine's own drain time before something that stops is killed.
 GRACE = 10
 
@@ -146,6 +145,7 @@ def build(
 # The same in docker-compose.yml; a test compares.
 LITELLM_ENV = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download of unpinned data at start
+    "AIOHTTP_TTL_DNS_CACHE": "1",  # seconds; a container made anew has another address
     "LITELLM_MODE": "PRODUCTION",  # no .env file is read
     "MINIMUM_CUSTOM_KEY_LENGTH": "7",  # sk-FAKE is shorter than the 16 characters LiteLLM otherwise asks of a key
     "REPEATED_STREAMING_CHUNK_LIMIT": "10000",  # a model may repeat itself; 100 would cut its stream off
@@ -158,7 +158,6 @@ def inherit(environ: Mapping[str, str]) -> dict[str, str]:
         key: value
         for key, value in environ.items()
         if (key in INHERITED or key.startswith(INHERITED_PREFIXES))
-        and key not in NEVER_INHERITED
         and not SECRET_NAME.search(key)
     }
 
