@@ -69,7 +69,7 @@ def test_engine_and_gateway_meet_on_a_bridge_and_the_database_stands_apart(stack
     docker("exec", GATEWAY, "python3", "-c", probe.format("db"))
     address = stack.database_address()[0]
     for host in ("db", address):
-        assert "Error" in docker("exec", ENGINE, "python3", "-c", probe.format(host), check=False)
+        assert "error" in docker("exec", ENGINE, "python3", "-c", probe.format(host), check=False).lower()
 
 
 def test_health_checks_are_those_of_the_architecture(stack: Stack) -> None:

@@ -85,6 +85,14 @@ def test_bad_number(text: object) -> None:
         (values.parse_address, "127.1", "expected an IP address such as 127.0.0.1 or 0.0.0.0, got '127.1'"),
         (values.parse_text, "one\ntwo", "expected one line of text"),
         (values.OneOf("auto", "hub", "pypi"), "ftp", "expected auto, hub or pypi, got 'ftp'"),
+        *(
+            (values.parse_memory, text, f"expected an amount of memory such as 48g, or 0 for no limit, got {text!r}")
+            for text in ("48", "48gb", "1.5g", "00g", "-1g", "4 g", "g", "48g\n0")
+        ),
+        *(
+            (values.parse_user, text, f"expected auto or numbers such as 1000:1000, got {text!r}")
+            for text in ("1000", "root", "root:root", "1000:", ":0", "-1:0", "1:1:1", "1:1 --x")
+        ),
     ],
 )
 def test_message(parser: Any, text: str, message: str) -> None:
@@ -107,6 +115,11 @@ def test_message(parser: Any, text: str, message: str) -> None:
         (values.parse_address, " ::1 ", "::1"),
         (values.parse_text, "  a b ", "a b"),
         (values.OneOf("auto", "hub"), " Hub ", "hub"),
+        (values.parse_memory, " 48G ", "48g"),
+        (values.parse_memory, 0, "0"),
+        (values.parse_memory, "1024b", "1024b"),
+        (values.parse_user, " AUTO ", "auto"),
+        (values.parse_user, "1000:0", "1000:0"),
     ],
 )
 def test_accepted(parser: Any, text: object, value: object) -> None:

@@ -265,7 +265,9 @@ class Docker:
     def logs(self, part: str, lines: int, follow: bool) -> int:
         """Show what the containers print."""
         names = [service for name, (service, _) in CONTAINERS.items() if name == part]
-        argv = compose.argv(self.layout.root, self.gpu, "logs", "--tail", str(lines), *(["--follow"] if follow else []), *names)
+        argv = compose.argv(
+            self.layout.root, self.gpu, "logs", "--tail", str(lines), *(["--follow"] if follow else []), *names
+        )
         return subprocess.run(argv, env=compose.environment(os.environ, {})).returncode
 
     def _compose(self, env: Mapping[str, str], *arguments: str, report: Report) -> None:

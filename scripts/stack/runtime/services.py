@@ -157,8 +157,7 @@ def inherit(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         key: value
         for key, value in environ.items()
-        if (key in INHERITED or key.startswith(INHERITED_PREFIXES))
-        and not SECRET_NAME.search(key)
+        if (key in INHERITED or key.startswith(INHERITED_PREFIXES)) and not SECRET_NAME.search(key)
     }
 
 

@@ -39,9 +39,18 @@ def test_folders(environ: dict[str, str], folders: tuple[Path, ...]) -> None:
 
 def test_everything_written_lies_under_the_state_folder() -> None:
     layout = Layout.from_environ({"STACK_ROOT": "/a", "STATE_DIR": "/s", "ENVS_DIR": "/s/envs"})
-    written = [layout.generated, layout.logs, layout.run, layout.postgres, layout.weights, layout.log("engine")]
+    written = [
+        layout.generated,
+        layout.releases,
+        layout.logs,
+        layout.run,
+        layout.postgres,
+        layout.weights,
+        layout.log("engine"),
+    ]
     assert written == [
         Path("/s/generated_configs"),
+        Path("/s/releases"),
         Path("/s/logs"),
         Path("/s/run"),
         Path("/s/postgres"),

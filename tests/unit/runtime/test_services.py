@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from stack import generate, plan
+from stack.releases import Releases
 from stack.runtime import services
 from stack.runtime.layout import Layout
 from stack.runtime.services import Environments
 from stack.runtime.spec import Service, write_services
+from stack.settings import is_setting
 
 COMPOSE = Path(__file__).resolve().parents[3] / "docker-compose.yml"
 SECRET = "never-to-be-seen"
@@ -53,12 +55,19 @@ def build(root: Path, tmp_path: Path) -> Build:
     layout = Layout(root, tmp_path / "state", tmp_path / "secrets", tmp_path / "envs")
 
     def make(
-        overrides: list[str] | None = None, caller: dict[str, str] | None = None, model_path: Path | None = None
+        overrides: list[str] | None = None,
+        caller: dict[str, str] | None = None,
+        model_path: Path | None = None,
+        accepted_from: dict[str, str] | None = None,
     ) -> tuple[plan.Plan, dict[str, Service]]:
         environ = CALLER if caller is None else caller
-        seen = {**environ, "STACK_MODEL_PATH": str(model_path)} if model_path else environ
-        made = plan.make(root, seen, overrides or [], "smollm2-135m")
-        built = services.build(made, layout, environments, environ, overrides or [], model_path, {"MIGRATIONS_DIR": "/m"})
+        accepted_from = environ if accepted_from is None else accepted_from
+        first = plan.make(root, accepted_from, overrides or [], "smollm2-135m")
+        known = Releases(layout.releases)
+        release = known.propose(root, accepted_from, overrides or [], first, "native")
+        known.activate(release)
+        made = release.plan(str(model_path or ""))
+        built = services.build(made, layout, environments, environ, model_path, {"MIGRATIONS_DIR": "/m"})
         return made, {service.name: service for service in built}
 
     return make
@@ -82,7 +91,6 @@ def test_inherit_is_a_whitelist() -> None:
         "LC_ALL": "C.UTF-8",
         "CUDA_VISIBLE_DEVICES": "0",
         "https_proxy": "http://proxy:3128",
-        "NCCL_DEBUG": "INFO",
     }
 
 
@@ -94,19 +102,19 @@ def test_engine(build: Build, tmp_path: Path, root: Path) -> None:
     assert (engine.stop_signal, engine.stop_seconds) == ("SIGTERM", 17)
     expected = {
         "MODEL": "smollm2-135m",
-        "STACK_ROOT": str(root),
+        "STACK_ROOT": str(tmp_path / "state" / "releases" / "current"),
         "CONFIG_DIR": str(tmp_path / "state" / "generated_configs"),
         "SECRETS_DIR": str(tmp_path / "secrets"),
-        "STACK_SET": "LITELLM_TOP_P=0.5\nENGINE_SHUTDOWN_TIMEOUT=7",
         "STACK_DIGEST": made.engine_digest,
         "STACK_MODEL_PATH": "/weights",
         "HF_HUB_OFFLINE": "1",
         "HF_TOKEN_FILE": "/run/secrets/hf",
-        "LITELLM_TOP_K": "7",
-        "HF_HOME": "/cache",
         "PATH": f"{tmp_path}/envs/engine/bin:/usr/bin:/bin",
     }
     assert {key: engine.env.get(key) for key in expected} == expected
+    # Settings reach it by the release, whoever starts it anew.
+    assert {key for key in engine.env if is_setting(key)} == {"MODEL"}
+    assert "STACK_SET" not in engine.env
 
 
 def test_engine_without_local_weights_may_ask_the_hub(build: Build) -> None:
@@ -158,6 +166,22 @@ def test_the_generator_decides_in_the_engine_as_it_was_decided_here(
     digest = (tmp_path / "state" / "generated_configs" / "digest").read_text()
     assert digest == f"{built['engine'].env['STACK_DIGEST']} {built['gateway'].env['STACK_DIGEST']}\n"
     assert digest == f"{made.engine_digest} {made.gateway_digest}\n"
+
+
+def test_a_release_that_comes_back_is_not_told_the_callers_settings(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {**CALLER, "VLLM_USE_V2": "broken", "NCCL_DEBUG": "TRACE", "LITELLM_TOP_K": "8", "MODEL": "minilm"}
+    made, built = build(caller=other, accepted_from=CALLER)
+    for key in list(os.environ):
+        monkeypatch.delenv(key)
+    for key, value in built["engine"].env.items():
+        monkeypatch.setenv(key, value)
+    assert (generate.main_models([]), generate.main_config([])) == (0, 0)
+    generated = tmp_path / "state" / "generated_configs"
+    assert (generated / "digest").read_text() == f"{made.engine_digest} {made.gateway_digest}\n"
+    words = (generated / "engine.argv").read_text().split("\0")
+    assert ("NCCL_DEBUG=INFO" in words, [word for word in words if "broken" in word]) == (True, [])
 
 
 @pytest.mark.parametrize(

