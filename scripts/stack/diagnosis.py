@@ -40,7 +40,8 @@ def diagnose(
     """
     if oom_killed:
         return _killed(fragment, "the kernel killed the engine: the machine, or the container's share, is out of memory")
-    found = explain(log, fragment, has_token)
+    # It may already have been started anew, and have had no time to fail again.
+    found = explain(log, fragment, has_token) or explain(log_errors.before_last_start(log), fragment, has_token)
     if found is None and exit_code in _KILLED:
         return _killed(fragment, "the engine was killed, most likely because the machine is out of memory")
     status = "" if exit_code is None else f" with status {exit_code}"

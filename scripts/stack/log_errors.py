@@ -42,6 +42,13 @@ def chains(log: str) -> list[Chain]:
     return [chain for _, chain in sorted(found)]
 
 
+def before_last_start(log: str) -> str:
+    """The log without what has been printed since the last start."""
+    lines = log.splitlines(keepends=True)
+    starts = [index for index, line in enumerate(lines) if line.startswith(_STARTS[0])]
+    return "".join(lines[: starts[-1]]) if starts else ""
+
+
 def _parts(text: str) -> tuple[str, str, str]:
     """Who said it (a process and a line of vLLM's source; empty for what is printed raw), its level, and the text."""
     process = _PROCESS.match(text)

@@ -89,6 +89,13 @@ class Releases:
         except OSError:
             return None
 
+    def ran(self) -> Release | None:
+        """The one to go back to: the current one, or if that never was ready, the newest good one."""
+        current = self.current()
+        if current and current.state == GOOD:
+            return current
+        return next((one for one in reversed(self.all()) if one.state == GOOD), None)
+
     def find(self, number: int) -> Release:
         """A release by number.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import CONTAINERS, Stack, docker, inspect
+from harness import CONTAINERS, REPOSITORY, Stack, docker, inspect
 
 pytestmark = pytest.mark.only("docker", reason="natively everything listens on loopback; there is no other network")
 NEIGHBOUR = ("10.254.77.1", "10.254.77.2")
@@ -83,8 +83,23 @@ def neighbour() -> Iterator[str]:
         subprocess.run(["ip", "link", "delete", "stack-cable"], capture_output=True)
 
 
+@pytest.fixture
+def firewall() -> Iterator[None]:
+    """The rule that docs/docker-runtime.md gives for engines before version 28, which have that hole themselves."""
+    version = docker("version", "--format", "{{.Server.Version}}")
+    documented = re.search(r"sudo iptables -I (DOCKER-USER .*)", (REPOSITORY / "docs" / "docker-runtime.md").read_text())
+    assert documented
+    rule = documented[1].split() if int(version.partition(".")[0]) < 28 else []
+    if rule:
+        subprocess.run(["iptables", "-I", *rule], check=True)
+    yield
+    if rule:
+        subprocess.run(["iptables", "-D", *rule], check=True)
+
+
+@pytest.mark.usefixtures("firewall")
 def test_a_scan_from_another_host_finds_nothing_of_the_stack(stack: Stack, neighbour: str) -> None:
-    """All ports of this machine, and the containers' own addresses by way of it."""
+    """All ports of this machine, and the containers' own addresses by way of it; from this machine all goes on."""
     containers = [
         str(network["IPAddress"])
         for container in CONTAINERS.values()
@@ -112,6 +127,8 @@ asyncio.run(scan())
     assert ours.isdisjoint(found[NEIGHBOUR[0]])
     for address in containers:
         assert found[address] == [], address
+    body = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+    assert stack.call("/v1/chat/completions", body)[0] == 200
 
 
 def test_the_scan_would_find_an_open_port(neighbour: str) -> None:

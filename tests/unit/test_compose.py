@@ -90,7 +90,7 @@ def test_every_published_port_is_on_loopback_unless_asked() -> None:
 def test_the_database_is_reached_by_the_gateway_only() -> None:
     networks = {name: service.get("networks", ["default"]) for name, service in SERVICES.items() if name != "setup"}
     assert networks == {"vllm-node": ["default"], "litellm": ["default", "database"], "db": ["database"]}
-    assert STACK["networks"] == {"default": None, "database": {"internal": True}}
+    assert STACK["networks"]["database"] == {"internal": True}
     assert SERVICES["setup"]["network_mode"] == "none"
     assert "networks" not in SERVICES["setup"]
 

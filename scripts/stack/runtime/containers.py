@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,6 +75,29 @@ class Container:
         argv = ["docker", "logs", *(["--since", since] if since else []), *(["--tail", str(lines)] if lines else [])]
         done = subprocess.run([*argv, self.name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return done.stdout.decode("utf-8", "replace")
+
+
+def last_end(name: str, since: float) -> tuple[int | None, bool]:
+    """How a container last ended, even if it runs again.
+
+    Args:
+        name: the container.
+        since: ends before this time (seconds of the epoch) do not count.
+
+    Returns:
+        The exit status of its first process (None: it did not end), and whether the kernel killed for want of memory.
+    """
+    argv = ["docker", "events", "--since", str(int(since)), "--until", str(int(time.time())), "--format", "{{json .}}"]
+    argv += ["--filter", f"container={name}", "--filter", "event=die", "--filter", "event=oom"]
+    status: int | None = None
+    memory = False
+    for line in subprocess.run(argv, capture_output=True, text=True).stdout.splitlines():
+        event = json.loads(line)
+        if event["Action"] == "oom":
+            memory = True
+        else:
+            status = int(event["Actor"]["Attributes"].get("exitCode", 0))
+    return status, memory
 
 
 def inspect() -> dict[str, Container]:

@@ -45,7 +45,7 @@ def deploy(runtime: Runtime, known: Releases, release: Release, environ: Mapping
         RunError: it did not become ready, and there was nothing to go back to, or ROLLBACK is off.
         RolledBackError: it did not become ready, and the one before is served again.
     """
-    ran = known.current() if runtime.anything_runs() else None
+    ran = known.ran() if runtime.anything_runs() else None
     started = time.monotonic()
     try:
         plan = runtime.up(release, environ, report)
@@ -84,7 +84,7 @@ def _went_wrong(
         return
     if release.state != GOOD:
         known.mark(release, FAILED, reason=str(error.problems[0]))
-    if ran is None or ran.state != GOOD or ran.number == release.number or not release.plan().resolved["ROLLBACK"]:
+    if ran is None or ran.number == release.number or not release.plan().resolved["ROLLBACK"]:
         return
     for problem in error.problems:
         report.note(str(problem).removeprefix("error: "))

@@ -22,6 +22,8 @@ from stack.runtime.watch import Part
 
 # `up` gives up on a container that ended this often without having been ready. Docker goes on trying.
 GIVE_UP_AFTER = 2
+# From this version on Docker keeps direct traffic away from ports that are published on loopback.
+ROUTED_UNTIL = 28
 # Seconds that gateway and database, which load no model, may take.
 QUICK_PARTS_TIMEOUT = 300
 
@@ -34,6 +36,7 @@ class Docker:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.gpu = install.has_gpu()
+        self._began = 0.0
 
     def answers(self) -> bool:
         """Whether a Docker engine with Compose answers."""
@@ -76,6 +79,16 @@ class Docker:
         if problems:
             raise ConfigError(*problems)
 
+    def _warn(self, plan: Plan, report: Report) -> None:
+        """Of what no check of ours can put right."""
+        version = _output(["docker", "version", "--format", "{{.Server.Version}}"])
+        major = version.partition(".")[0]
+        if major.isdigit() and int(major) < ROUTED_UNTIL and plan.resolved["BIND_ADDRESS"].startswith("127."):
+            report.note(
+                f"Docker {version} lets hosts of the same network reach published ports by the containers' own addresses; "
+                f"Docker {ROUTED_UNTIL} does not. For this one: docs/docker-runtime.md, Older engines"
+            )
+
     def _publishing(self) -> list[tuple[containers.Container, int]]:
         there = containers.inspect()
         ports = {"engine": 8000, "gateway": 4000}
@@ -108,6 +121,8 @@ class Docker:
             inside = release.plan(compose.WEIGHTS if folder else "", compose.INSIDE)
             env = compose.environment(environ, compose.variables(plan, inside, release, layout, folder))
             self._protect_what_runs(inside, env, report)
+            if not containers.inspect():
+                self._warn(plan, report)
             Releases(layout.releases).activate(release)
             self._generate_if_engine_stays(inside)
             self._kill_if_loading(inside)
@@ -185,7 +200,7 @@ class Docker:
 
     def _wait(self, plan: Plan, inside: Plan, report: Report) -> None:
         """Until every container runs as it was last specified, and is ready."""
-        started = time.monotonic()
+        started, self._began = time.monotonic(), time.time()
         deadline = started + plan.resolved["ENGINE_START_TIMEOUT"]
         quick = QUICK_PARTS_TIMEOUT + 2 * (plan.drain_seconds + 2 * GRACE)
         ready: set[str] = set()
@@ -214,11 +229,12 @@ class Docker:
         container = containers.inspect().get(part.name)
         log = container.log(lines=2000) if container else ""
         if part.name == "engine" and container:
+            status, memory = containers.last_end(container.name, self._began)
             return diagnosis.diagnose(
                 log,
                 plan.served.fragment,
-                oom_killed=bool(container.raw["State"]["OOMKilled"]),
-                exit_code=int(container.raw["State"]["ExitCode"]),
+                oom_killed=memory,
+                exit_code=status,
                 has_token=bool(secret_files.read(self.layout.secrets, "HF_TOKEN")),
             )
         tail = "\n    ".join(engine_log.errors_of(log.splitlines()))
@@ -281,6 +297,10 @@ class Docker:
         log.parent.mkdir(parents=True, exist_ok=True)
         label = "image" if arguments[0] == "build" else "containers"
         install.run_logged(argv, log, label, lambda line: report.phase(label, line.strip()[:100]), dict(env), REPOSITORY)
+
+
+def _output(argv: list[str]) -> str:
+    return subprocess.run(argv, capture_output=True, text=True).stdout.strip()
 
 
 def _succeeds(argv: list[str]) -> bool:
