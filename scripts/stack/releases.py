@@ -43,7 +43,7 @@ class Release:
         seconds: from accepted to ready.
         reason: why it failed.
         revision: the commit of the model's repository that was served, if known.
-        images: docker: container -> {name, id}.
+        images: docker: part -> {name, id, digests}; digests: what registries call it, if it came from one.
         values: every resolved value and the engine's command, for showing and comparing.
     """
 

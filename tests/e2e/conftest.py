@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    runtime = config.getoption("--runtime")
+    runtime = config.getoption("--runtime", default="native")
     for item in items:
         for mark in item.iter_markers("only"):
             if mark.args[0] != runtime:
@@ -38,7 +38,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack after its first start."""
     root = tmp_path_factory.mktemp("stack")
-    if request.config.getoption("--runtime") == "docker":
+    if request.config.getoption("--runtime", default="native") == "docker":
         there = docker("ps", "-a", "--filter", "label=com.docker.compose.project=vllm-multi-model", "-q")
         assert not there, "a stack runs on this Docker engine, and the tests would take it away: ./runMe.sh down"
         stack: Stack = DockerStack(root)

@@ -21,6 +21,8 @@ INSIDE = (
     "HF_HOME=/home/vllm/.cache/huggingface",
 )
 WEIGHTS = "/app/weights"
+# What the Dockerfile makes; the default of VLLM_NODE_IMAGE.
+NODE_IMAGE = "vllm-multi-model/vllm-node:local"
 OVERRIDE = "docker-compose.override.yml"
 
 
@@ -86,8 +88,14 @@ def variables(plan: Plan, inside: Plan, release: Release, layout: Layout, weight
     found |= {"WEIGHTS_DIR": str(weights or ""), "STACK_MODEL_PATH": WEIGHTS if weights else ""}
     if weights:
         found["HF_HUB_OFFLINE"] = "1"
-    image_name = release.images.get("engine", {}).get("name", "")
+    # Only a release that comes back has its own image; otherwise the Dockerfile decides.
+    image_name = release.images.get("engine", {}).get("name", "") if release.repeats else ""
     return found | ({"VLLM_NODE_IMAGE": image_name} if image_name else {})
+
+
+def images(values: Mapping[str, str]) -> list[str]:
+    """The images that the containers are made from."""
+    return [values.get("VLLM_NODE_IMAGE", NODE_IMAGE), values["LITELLM_IMAGE"], values["POSTGRES_IMAGE"]]
 
 
 def _bracketed(address: str) -> str:

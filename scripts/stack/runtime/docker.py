@@ -11,7 +11,8 @@ from pathlib import Path
 
 from stack import diagnosis, engine
 from stack.errors import ConfigError, Problem, RunError
-from stack.plan import Plan
+from stack.files import write_atomic
+from stack.plan import Plan, digest
 from stack.releases import Release, Releases
 from stack.runtime import compose, containers, engine_log, install, probe, secret_files, weights
 from stack.runtime.containers import CONTAINERS
@@ -126,15 +127,31 @@ class Docker:
             Releases(layout.releases).activate(release)
             self._generate_if_engine_stays(inside)
             self._kill_if_loading(inside)
-            report.phase("containers", "starting what is not there, making anew what changed")
-            self._compose(env, "up", "-d", "--no-build", "--remove-orphans", report=report)
-            report.finished("containers", "started")
+            self._start(env, report)
         self._wait(plan, inside, report)
         return plan
 
+    def _start(self, env: Mapping[str, str], report: Report) -> None:
+        """Have Compose bring the containers to what is wanted, unless they run as it left them and nothing has changed."""
+        stamp, wanted = self.layout.run / "compose.digest", self._fingerprint(env)
+        there = containers.inspect()
+        running = len(there) == len(CONTAINERS) and all(container.running for container in there.values())
+        if running and stamp.exists() and stamp.read_text() == wanted:
+            return
+        stamp.unlink(missing_ok=True)
+        report.phase("containers", "starting what is not there, making anew what changed")
+        self._compose(env, "up", "-d", "--no-build", "--remove-orphans", report=report)
+        write_atomic(stamp, wanted)
+        report.finished("containers", "started")
+
+    def _fingerprint(self, env: Mapping[str, str]) -> str:
+        """Changes when Compose would have something to do: the files, what they read, the images behind the names."""
+        resolved = _output(compose.argv(self.layout.root, self.gpu, "config"), env)
+        return digest(resolved + _output(["docker", "image", "inspect", "--format", "{{.Id}}", *compose.images(env)]))
+
     def _image(self, release: Release, env: Mapping[str, str], report: Report) -> None:
         """vllm-node's image: built, which takes a moment when nothing changed, or the one an earlier release used."""
-        name = release.images.get("engine", {}).get("name", "")
+        name = env.get("VLLM_NODE_IMAGE", "")
         if name and _succeeds(["docker", "image", "inspect", name]):
             return
         if name:
@@ -145,7 +162,7 @@ class Docker:
 
     def _converter(self, env: Mapping[str, str]) -> weights.Converter:
         """Converts weights with the tools of the engine's image."""
-        image = env.get("VLLM_NODE_IMAGE", "vllm-multi-model/vllm-node:local")
+        image = env.get("VLLM_NODE_IMAGE", compose.NODE_IMAGE)
 
         def convert(source: Path, target: Path) -> list[str]:
             work, script = target.parent, weights.CONVERTER
@@ -166,7 +183,7 @@ class Docker:
         if running is None or not running.running or running.env.get("STACK_DIGEST") == inside.engine_digest:
             return
         report.phase("engine", "asking vLLM whether it accepts the new command; the running model goes on")
-        image = env.get("VLLM_NODE_IMAGE", "vllm-multi-model/vllm-node:local")
+        image = env.get("VLLM_NODE_IMAGE", compose.NODE_IMAGE)
         argv = ["docker", "run", "--rm", "-i", "--network", "none", "-e", "HOME=/tmp", "-e", "VLLM_LOGGING_LEVEL"]
         argv += ["-v", f"{engine.CHECKER}:/check.py:ro", "--entrypoint", "python3", image, "/check.py"]
         problems = engine.ask([list(inside.engine_argv)], argv)[0]
@@ -249,7 +266,8 @@ class Docker:
             if part == "engine":
                 name = f"vllm-multi-model/vllm-node:{identity.removeprefix('sha256:')[:12]}"
                 subprocess.run(["docker", "tag", identity, name], capture_output=True)
-            found[part] = {"name": name, "id": identity}
+            digests = _output(["docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', identity])
+            found[part] = {"name": name, "id": identity, "digests": digests}
         return found
 
     def down(self, report: Report) -> bool:
@@ -299,8 +317,8 @@ class Docker:
         install.run_logged(argv, log, label, lambda line: report.phase(label, line.strip()[:100]), dict(env), REPOSITORY)
 
 
-def _output(argv: list[str]) -> str:
-    return subprocess.run(argv, capture_output=True, text=True).stdout.strip()
+def _output(argv: list[str], env: Mapping[str, str] | None = None) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, env=None if env is None else dict(env)).stdout.strip()
 
 
 def _succeeds(argv: list[str]) -> bool:

@@ -173,7 +173,12 @@ def test_image_of_the_fragment_and_of_an_earlier_release(variables: Variables, l
     (layout.root / "models" / "m.yml").write_text("command: vllm serve org/m\nimage: own/vllm:1\n")
     assert variables(model="m")["VLLM_IMAGE"] == "own/vllm:1"
     images = {"engine": {"name": "vllm-multi-model/vllm-node:abc", "id": "sha256:abc"}}
-    assert variables(images=images)["VLLM_NODE_IMAGE"] == "vllm-multi-model/vllm-node:abc"
+    assert variables(images=images, repeats=1)["VLLM_NODE_IMAGE"] == "vllm-multi-model/vllm-node:abc"
+
+
+def test_a_release_that_runs_already_does_not_keep_its_image_from_being_built_anew(variables: Variables) -> None:
+    images = {"engine": {"name": "vllm-multi-model/vllm-node:abc", "id": "sha256:abc"}}
+    assert "VLLM_NODE_IMAGE" not in variables(images=images)
 
 
 def test_digests_are_those_that_the_container_comes_to(variables: Variables, accept: Callable[..., Release]) -> None:
