@@ -30,12 +30,12 @@ class Gateway:
         self._base = f"http://{reachable(host)}:{port}"
         self._key = master_key
 
-    def call(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
-        """GET, or POST `body`; the status (0 if nothing answers) and the decoded answer."""
+    def call(self, path: str, body: dict[str, Any] | None = None, key: str = "") -> tuple[int, Any]:
+        """GET, or POST `body`, with the master key or another; the status (0: no answer) and the decoded answer."""
         request = urllib.request.Request(
             self._base + path,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
+            headers={"Authorization": f"Bearer {key or self._key}", "Content-Type": "application/json"},
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
@@ -102,6 +102,9 @@ def main() -> int:
         if gateway.call("/health/readiness")[0] == 200:
             try:
                 print(provision(gateway, enabled, limit), flush=True)
+                if enabled:
+                    # The gateway remembers it from now on: a rush of first requests need not all ask the database.
+                    gateway.call("/v1/models", key=LOCAL_KEY)
                 if os.environ.get("LOCAL_KEY_STATE"):
                     # Says which gateway process has been seen to, by its pid: the parent of this one.
                     Path(os.environ["LOCAL_KEY_STATE"]).write_text(f"{parent}\n")

@@ -29,7 +29,7 @@ ENGINE, GATEWAY, DATABASE = CONTAINERS["engine"], CONTAINERS["gateway"], CONTAIN
 LONG: dict[str, Any] = {
     "model": "vllm_agent",
     "messages": [{"role": "user", "content": "Count."}],
-    "max_tokens": 300,
+    "max_tokens": 120,
     "extra_body": {"ignore_eos": True},
 }
 
@@ -129,7 +129,7 @@ def test_postgresql_is_stopped_for_a_minute_under_load(stack: Stack) -> None:
             time.sleep(0.5)
         docker("start", DATABASE)
         until_served(load)
-    assert len(strangers) > 20
+    assert len(strangers) >= 10
     assert not [one for one in strangers if one.status == 200], "an unknown key was let in"
     assert load.lost == [], statuses(load.lost)
     good = 1 + len([one for one in load.outcomes if one.status == 200])
@@ -262,7 +262,8 @@ def test_it_is_stopped_with_eight_open_streams(stack: Stack, part: str) -> None:
     streams = [Stream(stack) for _ in range(8)]
     wait_for(lambda: all(stream.pieces > 3 for stream in streams), 60, "the streams to begin")
     refused = []
-    docker("kill", "--signal", "TERM", CONTAINERS[part])
+    # Not by `docker kill` or `docker stop`, after which Docker takes it to be meant to stay away.
+    os.kill(inspect(CONTAINERS[part])["State"]["Pid"], signal.SIGTERM)
     moment = time.monotonic()
     time.sleep(0.5)
     while any(stream.is_alive() for stream in streams):
@@ -309,7 +310,9 @@ def test_the_gateways_clock_is_an_hour_ahead(stack: Stack) -> None:
     """By libfaketime, in that container alone: keys, limits and spend rows go on to be right."""
     library = docker("exec", GATEWAY, "sh", "-c", "ls /usr/lib/*/faketime/libfaketime.so.1").strip()
     override = stack.root / "docker-compose.override.yml"
-    override.write_text(f'services:\n  litellm:\n    environment: {{LD_PRELOAD: "{library}", FAKETIME: "+1h"}}\n')
+    override.write_text(
+        f'services:\n  litellm:\n    environment: {{LD_PRELOAD: "{library}", FAKETIME: "+1h", FAKETIME_DISABLE_SHM: "1"}}\n'
+    )
     try:
         stack.run()
         clock = "import time; print(time.time())"

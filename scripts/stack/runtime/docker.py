@@ -276,6 +276,8 @@ class Docker:
             return False
         report.phase("containers", "stopping; requests under way may finish")
         self._kill_if_loading(None)
+        # The gateway first: it takes no more requests, and the engine finishes those it has.
+        self._compose(compose.environment(os.environ, {}), "stop", "litellm", report=report)
         self._compose(compose.environment(os.environ, {}), "down", report=report)
         return True
 

@@ -146,6 +146,7 @@ def build(
 LITELLM_ENV = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download of unpinned data at start
     "AIOHTTP_TTL_DNS_CACHE": "1",  # seconds; a container made anew has another address
+    "PROXY_DB_LOOKUP_DEADLINE_SECONDS": "30",  # of a rush of requests the last wait longer for the first look at their key
     "LITELLM_MODE": "PRODUCTION",  # no .env file is read
     "MINIMUM_CUSTOM_KEY_LENGTH": "7",  # sk-FAKE is shorter than the 16 characters LiteLLM otherwise asks of a key
     "REPEATED_STREAMING_CHUNK_LIMIT": "10000",  # a model may repeat itself; 100 would cut its stream off
