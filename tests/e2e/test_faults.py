@@ -33,6 +33,7 @@ def answers(stack: Stack) -> bool:
     return bool(stack.call("/v1/chat/completions", BODY)[0] == 200)
 
 
+@pytest.mark.only("native", reason="in containers test_fault_table.py does it, with figures")
 @pytest.mark.parametrize("part", ["database", "gateway", "engine"])
 def test_a_killed_part_is_named_and_restarted_alone(stack: Stack, part: str) -> None:
     before = stack.pids()
@@ -49,6 +50,7 @@ def test_a_killed_part_is_named_and_restarted_alone(stack: Stack, part: str) -> 
     wait_for(lambda: answers(stack), 60, "an answer")
 
 
+@pytest.mark.only("native", reason="in containers test_fault_table.py does it, with figures")
 def test_the_engines_core_killed_alone(stack: Stack) -> None:
     before = stack.pids()
     core = next(pid for pid, command in family(before["engine"]).items() if "EngineCore" in command)

@@ -115,6 +115,7 @@ def stream(stack: Stack, path: str, body: dict[str, Any]) -> Any:
     return answer
 
 
+@pytest.mark.only("native", reason="in containers test_fault_table.py does it, with figures")
 def test_draining(stack: Stack) -> None:
     """New requests are sent away while one that was under way finishes."""
     pid = stack.pids()["engine"]
@@ -128,6 +129,7 @@ def test_draining(stack: Stack) -> None:
     wait_for_another(stack, pid)
 
 
+@pytest.mark.only("native", reason="in containers test_fault_table.py does it, with figures")
 def test_streams_that_break_end_with_an_error(stack: Stack) -> None:
     """Not as if they were complete."""
     pid = stack.pids()["engine"]
