@@ -40,6 +40,7 @@ install_docker() {
   fi
   docker compose version && return
   # Debian 12 has no Compose v2; the one of Debian 13 is a single program that runs here as well.
+  # shellcheck disable=SC2016 # apt's own variable
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' | head -n 1)
   mkdir -p "$folder"/apt/{lists,cache}/partial
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:?} trixie main" >"$folder/apt/trixie.list"

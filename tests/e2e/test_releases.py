@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from harness import QUESTION, Stack
 
 BODY = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
@@ -69,6 +71,7 @@ def test_an_earlier_release_comes_back_as_it_was(stack: Stack) -> None:
     assert "temperature: 0.9" in stack.generated("config.yaml")
 
 
+@pytest.mark.only("docker", reason="both runtimes share deploy.py, which the test above drives natively as well")
 def test_rolling_back_to_another_model(stack: Stack) -> None:
     stack.run(MODEL="minilm")
     assert served(stack) == {"vllm_agent", "minilm"}
