@@ -24,6 +24,7 @@ _main() {
   fi
   begin_phases
   load_secrets HF_TOKEN VLLM_API_KEY
+  if in_container; then : "${VLLM_API_KEY:?secrets/VLLM_API_KEY is missing; docker compose up makes it}"; fi
   generate
   read_command
   report_phases
@@ -37,14 +38,16 @@ _main() {
 as_user=()
 drop_privileges() {
   local user=${ENGINE_USER:-}
-  [[ -n $user && $(id -u) == 0 ]] || return 0
+  in_container && [[ $(id -u) == 0 ]] || return 0
   [[ $user != auto ]] || user=$(stat -c %u:%g -- "$HOME/.cache/huggingface")
   find "$HOME" -path "$HOME/.cache/huggingface" -prune -o ! -uid "${user%:*}" -exec chown -h "$user" {} +
   chown -- "$user" "$CONFIG_DIR/phase" # its folder is sticky: only the owner may replace it
   # Group 0: what vLLM's image lets users of any number write to.
-  as_user=(setpriv "--reuid=${user%:*}" "--regid=${user#*:}" --groups=0 --)
+  as_user=(setpriv "--reuid=${user%:*}" "--regid=${user#*:}" --groups=0 --bounding-set=-all --inh-caps=-all --)
   export USER=vllm LOGNAME=vllm # the number may have no name here, and PyTorch asks for one
 }
+
+in_container() { [[ -n ${ENGINE_USER:-} ]]; }
 
 # What the engine is doing, for clients that ask too early: stack/engine_phase.py reads and writes it from here on.
 begin_phases() {
@@ -72,15 +75,22 @@ report_phases() {
 
 # What was accepted at the last `up` is what runs, whatever has been edited since: its files are not made again.
 generate() {
-  if [[ -n ${STACK_DIGEST:-} && $(cat -- "$CONFIG_DIR/digest" 2>/dev/null) == "$STACK_DIGEST "* ]]; then
+  # In a container they are made at every start: the gateway's half may have changed while the engine was away.
+  if ! in_container && [[ -n ${STACK_DIGEST:-} && $(cat -- "$CONFIG_DIR/digest" 2>/dev/null) == "$STACK_DIGEST "* ]]; then
     return
   fi
-  if "$scripts/gen_models_yml.sh" ${MODEL:+--model "$MODEL"} &&
-    "$(stack_python "$STACK_ROOT")" "$scripts/generate_litellm_config.py"; then
+  if (run_generators); then
     return
   fi
   last_good || exit 2
   echo "warning: the configuration is in error, see above; going on with the last good one" >&2
+}
+
+run_generators() {
+  # A release has all settings in its files; what an image brings of VLLM_* and NCCL_* are none.
+  [[ ! -f $STACK_ROOT/release.json ]] || unset "${!VLLM_@}" "${!NCCL_@}"
+  "$scripts/gen_models_yml.sh" ${MODEL:+--model "$MODEL"} &&
+    "$(stack_python "$STACK_ROOT")" "$scripts/generate_litellm_config.py"
 }
 
 # Whether the files of an earlier start are there, complete, and for the model that is asked for.

@@ -14,13 +14,26 @@ source "$scripts/lib/secrets.sh"
 
 _main() {
   load_secrets LITELLM_MASTER_KEY LITELLM_SALT_KEY POSTGRES_PASSWORD VLLM_API_KEY ANTHROPIC_AUTH_TOKEN
+  check_exposure
   set_database_url
   wait_for "the configuration" config_is_there
   wait_for "the database" database_answers
   prepare_database
   drop_privileges
   offer_local_key &
-  exec "${as_user[@]}" litellm --config "$CONFIG_DIR/config.yaml" --host "${LITELLM_HOST:?}" --port "${LITELLM_PORT:?}"
+  exec "${as_user[@]}" litellm --config "$config" --host "${LITELLM_HOST:?}" --port "${LITELLM_PORT:?}"
+}
+
+# Only `docker compose` by itself gets here with such a combination: ./runMe.sh refuses it before anything starts.
+check_exposure() {
+  case ${LOCAL_KEY:-}${BIND_ADDRESS:+@$BIND_ADDRESS} in
+  true@127.* | true@::1 | true@\[::1\]) ;;
+  true@*)
+    echo "error: BIND_ADDRESS=$BIND_ADDRESS would offer the well-known key sk-FAKE to other machines" >&2
+    echo "  set LOCAL_KEY=false and give each client a key of its own" >&2
+    exit 2
+    ;;
+  esac
 }
 
 # Prisma's own engine takes the password from the address only; the bridge also from PGPASSWORD, which no command line
@@ -66,8 +79,13 @@ prepare_database() {
 
 # In a container: become a user without rights. LiteLLM's image has no setpriv, but it has Python.
 as_user=()
+config=$CONFIG_DIR/config.yaml
 drop_privileges() {
   [[ -n ${GATEWAY_USER:-} && $(id -u) == 0 ]] || return 0
+  # LiteLLM looks for its hooks beside its configuration, and the engine may write to that folder.
+  mkdir -p /tmp/gateway
+  cp -- "$config" /tmp/gateway/config.yaml
+  config=/tmp/gateway/config.yaml
   as_user=("$python" -c '
 import os, sys
 uid, gid = map(int, sys.argv[1].split(":"))

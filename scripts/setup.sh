@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Before the containers start: makes the secrets that are missing and gives the database its password, readable by
-# PostgreSQL's user only. Runs as root in a container of its own, without a network; repeating it changes nothing.
+# Before the containers start: makes the secrets that are missing, gives the database its password, readable by
+# PostgreSQL's user only, and the engine the two secrets it needs: it runs as the user who may own all of them. Runs as root in a container of its own, without a network; repeating it changes nothing.
 set -euo pipefail
 
 scripts=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 secrets=${SECRETS_DIR:-$(dirname -- "$scripts")/secrets}
+engine=${ENGINE_SECRETS_DIR:-/run/engine}
 password=${PASSWORD_DIR:-/run/password}/POSTGRES_PASSWORD
 # The user `postgres` of the official image.
 readonly postgres=999:999
@@ -16,6 +17,11 @@ _main() {
   tr -d '\r\n' <"$secrets/POSTGRES_PASSWORD" >"$password.new"
   chown "$postgres" "$password.new"
   mv -f -- "$password.new" "$password"
+  local name
+  for name in VLLM_API_KEY HF_TOKEN; do
+    rm -f -- "$engine/$name"
+    [[ ! -f $secrets/$name ]] || cat -- "$secrets/$name" >"$engine/$name"
+  done
 }
 
 _main "$@"

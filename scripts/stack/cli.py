@@ -116,9 +116,8 @@ def _serve(runtime: Any, known: Releases, release: Release, environ: Mapping[str
         try:
             made = deploy.deploy(runtime, known, release, environ, report)
         except deploy.RolledBackError as error:
-            assert before is not None
-            report.note(f"{before.model} is served again, release {before.number}; what was given up:")
-            for line in views.change_lines(before, release):
+            report.note(f"{error.served.model} is served again, release {error.served.number}; what was given up:")
+            for line in views.change_lines(error.served, release):
                 report.note(line)
             raise error
     if before and before.number != release.number:

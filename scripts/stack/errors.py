@@ -51,6 +51,10 @@ class RunError(StackError):
     """Something failed while running."""
 
 
+class DisturbedError(RunError):
+    """Somebody else has stopped or changed the stack meanwhile: what they wanted counts."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A cure that names the nearest known names, or an empty string if none is near."""
     names = list(known)

@@ -198,6 +198,7 @@ class Releases:
     def _next(self) -> Path:
         """A new folder under the next number, which is then nobody else's."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)  # the settings may be somebody's own
         number = max(map(int, self._names()), default=0) + 1
         while True:
             folder = self.folder / f"{number:04}"

@@ -105,7 +105,10 @@ def test_containers_have_no_more_rights_than_they_need(stack: Stack, container: 
     assert (host["Memory"] > 0) is (container != ENGINE), "the engine's limit is the user's to set"
     assert host["PidMode"] == ""
     assert host["IpcMode"] in ("private", "")
-    allowed = {ENGINE: {"CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"}, GATEWAY: {"DAC_READ_SEARCH", "SETGID", "SETUID"}}
+    allowed = {
+        ENGINE: {"CHOWN", "DAC_OVERRIDE", "SETGID", "SETPCAP", "SETUID"},
+        GATEWAY: {"DAC_READ_SEARCH", "SETGID", "SETUID"},
+    }
     assert {name.removeprefix("CAP_") for name in host["CapAdd"] or ()} == allowed.get(container, set())
 
 
@@ -118,6 +121,12 @@ def test_no_process_is_root_or_has_a_capability(stack: Stack, container: str, us
         assert status["Uid"].split() == [str(user)] * 4, pids[pid]
         assert int(status["CapEff"], 16) == 0, pids[pid]
         assert status["NoNewPrivs"] == "1", pids[pid]
+
+
+def test_the_engine_sees_none_but_its_own_secrets(stack: Stack) -> None:
+    """It runs as the owner of the weights, who may well own all secrets."""
+    assert docker("exec", ENGINE, "ls", "/app/secrets").split() == ["VLLM_API_KEY"]
+    assert "Permission denied" in docker("exec", "--user", "1000", ENGINE, "cat", "/app/secrets/VLLM_API_KEY", check=False)
 
 
 def test_the_engine_has_what_it_needs(stack: Stack) -> None:

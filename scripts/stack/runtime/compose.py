@@ -9,8 +9,9 @@ from pathlib import Path
 from stack import gateway
 from stack.plan import Plan
 from stack.releases import Release
+from stack.runtime import secret_files
 from stack.runtime.layout import REPOSITORY, Layout
-from stack.runtime.services import GRACE
+from stack.runtime.services import ENGINE_SECRETS, GATEWAY_SECRETS, GRACE
 from stack.settings import is_setting
 
 # What the engine's container decides itself: the same as STACK_SET in docker-compose.yml; a test compares.
@@ -79,6 +80,8 @@ def variables(plan: Plan, inside: Plan, release: Release, layout: Layout, weight
         "ENGINE_USER": resolved["ENGINE_USER"],
         "ENGINE_MEMORY_LIMIT": resolved["ENGINE_MEMORY_LIMIT"],
         "ENGINE_START_TIMEOUT": str(resolved["ENGINE_START_TIMEOUT"]),
+        "ENGINE_SECRETS": secret_files.version(layout.secrets, ENGINE_SECRETS),
+        "GATEWAY_SECRETS": secret_files.version(layout.secrets, GATEWAY_SECRETS),
         "LOCAL_KEY": str(resolved["LOCAL_KEY"]).lower(),
         "KEY_LIMIT": str(gateway.key_limit(resolved)),
         "DRAIN_SECONDS": str(plan.drain_seconds),

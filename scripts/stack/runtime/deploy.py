@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from stack import command, releases
-from stack.errors import ConfigError, Problem, RunError
+from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.plan import Plan
-from stack.releases import FAILED, GOOD, Release, Releases
+from stack.releases import FAILED, GOOD, PENDING, Release, Releases
 from stack.runtime.report import Report
+from stack.runtime.watch import Part
 
 
 class Runtime(Protocol):
@@ -26,12 +28,26 @@ class Runtime(Protocol):
     def anything_runs(self) -> bool:
         """Whether there is something that a failure would take away."""
 
+    def parts(self) -> list[Part]:
+        """The state of each part."""
+
+    def running_model(self) -> str:
+        """The model that was last started."""
+
     def images(self) -> dict[str, dict[str, str]]:
         """What the release runs from."""
 
 
 class RolledBackError(RunError):
-    """A new release did not become ready; the one before is served again."""
+    """A new release did not become ready; the one before is served again.
+
+    Attributes:
+        served: the one before.
+    """
+
+    def __init__(self, served: Release, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.served = served
 
 
 def deploy(runtime: Runtime, known: Releases, release: Release, environ: Mapping[str, str], report: Report) -> Plan:
@@ -45,6 +61,7 @@ def deploy(runtime: Runtime, known: Releases, release: Release, environ: Mapping
         RunError: it did not become ready, and there was nothing to go back to, or ROLLBACK is off.
         RolledBackError: it did not become ready, and the one before is served again.
     """
+    _settle(runtime, known)
     ran = known.ran() if runtime.anything_runs() else None
     started = time.monotonic()
     try:
@@ -52,6 +69,8 @@ def deploy(runtime: Runtime, known: Releases, release: Release, environ: Mapping
     except ConfigError:
         known.discard(release)
         raise
+    except DisturbedError:
+        raise  # going back would undo what somebody has just asked for
     except RunError as error:
         _went_wrong(runtime, known, release, ran, environ, report, error)
         raise
@@ -61,6 +80,16 @@ def deploy(runtime: Runtime, known: Releases, release: Release, environ: Mapping
         seconds = round(time.monotonic() - started, 1)
         known.mark(release, GOOD, seconds=seconds, images=runtime.images(), revision=revision)
     return plan
+
+
+def _settle(runtime: Runtime, known: Releases) -> None:
+    """A release whose `up` was interrupted, and which became ready after that, is a good one."""
+    current = known.current()
+    if current is None or current.state != PENDING or runtime.running_model() != current.model:
+        return
+    parts = runtime.parts()
+    if parts and all(part.state == "ready" for part in parts):
+        known.mark(current, GOOD, images=runtime.images())
 
 
 def hub(runtime: Runtime, plan: Plan) -> Path:
@@ -92,9 +121,10 @@ def _went_wrong(
         f"release {release.number} ({release.model}) did not become ready; release {ran.number} ({ran.model}) comes back"
     )
     try:
-        runtime.up(ran, environ, report)
+        # From the image it ran from: the Dockerfile may be what went wrong.
+        runtime.up(replace(ran, repeats=ran.number), environ, report)
     except (ConfigError, RunError) as second:
         cure = "look: ./runMe.sh status, ./runMe.sh logs"
         problem = Problem(f"release {ran.number}", "did not come back either", cure)
         raise RunError(*error.problems, problem, *second.problems) from None
-    raise RolledBackError(*error.problems)
+    raise RolledBackError(ran, *error.problems)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stack import diagnosis, engine
-from stack.errors import ConfigError, Problem, RunError
+from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.files import write_atomic
 from stack.plan import Plan, digest
 from stack.releases import Release, Releases
@@ -70,6 +70,7 @@ class Docker:
         if not all(path.stat().st_mode & 0o004 for path in (self.layout.scripts, self.layout.scripts / "gateway_hooks.py")):
             cure = f"chmod -R go+rX {self.layout.scripts}"
             problems.append(Problem("scripts/", "is readable by you alone, and containers run as other users", cure))
+        problems += _of_another_clone()
         ours = {containers.Container.address(one, port)[1] for one, port in self._publishing()}
         for key, host in (("LITELLM_PORT", plan.resolved["BIND_ADDRESS"]), ("ENGINE_PORT", "127.0.0.1")):
             port = plan.resolved[key]
@@ -80,11 +81,11 @@ class Docker:
         if problems:
             raise ConfigError(*problems)
 
-    def _warn(self, plan: Plan, report: Report) -> None:
+    def _warn(self, report: Report) -> None:
         """Of what no check of ours can put right."""
         version = _output(["docker", "version", "--format", "{{.Server.Version}}"])
         major = version.partition(".")[0]
-        if major.isdigit() and int(major) < ROUTED_UNTIL and plan.resolved["BIND_ADDRESS"].startswith("127."):
+        if major.isdigit() and int(major) < ROUTED_UNTIL:
             report.note(
                 f"Docker {version} lets hosts of the same network reach published ports by the containers' own addresses; "
                 f"Docker {ROUTED_UNTIL} does not. For this one: docs/docker-runtime.md, Older engines"
@@ -123,7 +124,7 @@ class Docker:
             env = compose.environment(environ, compose.variables(plan, inside, release, layout, folder))
             self._protect_what_runs(inside, env, report)
             if not containers.inspect():
-                self._warn(plan, report)
+                self._warn(report)
             Releases(layout.releases).activate(release)
             self._generate_if_engine_stays(inside)
             self._kill_if_loading(inside)
@@ -185,6 +186,7 @@ class Docker:
         report.phase("engine", "asking vLLM whether it accepts the new command; the running model goes on")
         image = env.get("VLLM_NODE_IMAGE", compose.NODE_IMAGE)
         argv = ["docker", "run", "--rm", "-i", "--network", "none", "-e", "HOME=/tmp", "-e", "VLLM_LOGGING_LEVEL"]
+        argv += ["--gpus", "all"] if self.gpu else []  # without one vLLM's GPU build cannot even parse
         argv += ["-v", f"{engine.CHECKER}:/check.py:ro", "--entrypoint", "python3", image, "/check.py"]
         problems = engine.ask([list(inside.engine_argv)], argv)[0]
         if problems:
@@ -202,7 +204,8 @@ class Docker:
             return
         if inside and running.env.get("STACK_DIGEST") == inside.engine_digest:
             return
-        if not probe.engine(running.address(8000)[1], "").answers:
+        healthy = running.raw["State"].get("Health", {}).get("Status") == "healthy"
+        if not healthy and not probe.engine(running.address(8000)[1], "").answers:
             subprocess.run(["docker", "kill", running.name], capture_output=True)
 
     def _generate_if_engine_stays(self, inside: Plan) -> None:
@@ -233,8 +236,12 @@ class Docker:
                 if late or part.restarts >= before[part.name] + GIVE_UP_AFTER:
                     raise RunError(self.failure(part, plan))
             running = containers.inspect().get("engine")
-            if running is None or running.env.get("STACK_DIGEST") != inside.engine_digest:
-                raise RunError(Problem("stack", "was changed by another ./runMe.sh meanwhile", "see ./runMe.sh status"))
+            if running is None:
+                raise DisturbedError(Problem("stack", "was stopped by another ./runMe.sh down"))
+            if running.env.get("STACK_DIGEST") != inside.engine_digest:
+                raise DisturbedError(
+                    Problem("stack", "was changed by another ./runMe.sh meanwhile", "see ./runMe.sh status")
+                )
             if time.monotonic() > deadline:
                 missing = ", ".join(sorted(set(CONTAINERS) - ready))
                 what = f"not ready after {plan.resolved['ENGINE_START_TIMEOUT']} s"
@@ -274,12 +281,17 @@ class Docker:
         """Stop and remove the containers; volumes stay."""
         if not containers.inspect():
             return False
+        self.layout.run.mkdir(parents=True, exist_ok=True)
+        with install.locked(self.layout.lock, lambda: report.phase("stack", "waiting for another ./runMe.sh to finish")):
+            self._down(report)
+        return True
+
+    def _down(self, report: Report) -> None:
         report.phase("containers", "stopping; requests under way may finish")
         self._kill_if_loading(None)
         # The gateway first: it takes no more requests, and the engine finishes those it has.
         self._compose(compose.environment(os.environ, {}), "stop", "litellm", report=report)
         self._compose(compose.environment(os.environ, {}), "down", report=report)
-        return True
 
     def parts(self) -> list[Part]:
         """The state of each container."""
@@ -317,6 +329,15 @@ class Docker:
         log.parent.mkdir(parents=True, exist_ok=True)
         label = "image" if arguments[0] == "build" else "containers"
         install.run_logged(argv, log, label, lambda line: report.phase(label, line.strip()[:100]), dict(env), REPOSITORY)
+
+
+def _of_another_clone() -> list[Problem]:
+    """Containers have fixed names and data: one stack on an engine, which belongs to one folder."""
+    label = "com.docker.compose.project.working_dir"
+    folders = {str(container.raw["Config"].get("Labels", {}).get(label, "?")) for container in containers.inspect().values()}
+    folders -= {str(REPOSITORY)}
+    cure = "stop it there first: ./runMe.sh down, or docker compose down"
+    return [Problem("docker", f"the stack of {folder} is on this engine", cure) for folder in sorted(folders)]
 
 
 def _output(argv: list[str], env: Mapping[str, str] | None = None) -> str:

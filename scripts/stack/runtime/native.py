@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stack import diagnosis, engine, generate
-from stack.errors import ConfigError, Problem, RunError
+from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.plan import Plan
 from stack.releases import Release, Releases
 from stack.runtime import (
@@ -214,10 +214,10 @@ class Native:
     def _check_undisturbed(self, digests: Mapping[str, str]) -> None:
         """Raise RunError if another ./runMe.sh has stopped or changed what this one waits for."""
         if (self.layout.run / supervisor.STOPPED).exists():
-            raise RunError(Problem("stack", "was stopped by another ./runMe.sh down"))
+            raise DisturbedError(Problem("stack", "was stopped by another ./runMe.sh down"))
         current = {service.name: service.digest for service in self.watch.services().values()}
         if current != digests:
-            raise RunError(Problem("stack", "was changed by another ./runMe.sh meanwhile", "see ./runMe.sh status"))
+            raise DisturbedError(Problem("stack", "was changed by another ./runMe.sh meanwhile", "see ./runMe.sh status"))
 
     def failure(self, part: Part, plan: Plan) -> Problem:
         """Why a part is not ready."""
