@@ -128,7 +128,7 @@ def test_setup_runs_once() -> None:
 def test_each_user_and_what_it_may_do() -> None:
     rights = {name: (service["user"], service.get("cap_add", [])) for name, service in SERVICES.items()}
     assert rights == {
-        "vllm-node": ("0:0", ["CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"]),
+        "vllm-node": ("0:0", ["CHOWN", "DAC_OVERRIDE", "SETGID", "SETPCAP", "SETUID"]),
         "litellm": ("0:0", ["DAC_READ_SEARCH", "SETGID", "SETUID"]),
         "db": ("999:999", []),
         "setup": ("0:0", ["CHOWN", "DAC_OVERRIDE", "FOWNER"]),
@@ -157,7 +157,7 @@ def test_the_database_stops_without_waiting_for_clients() -> None:
 def test_what_people_edit_is_mounted_read_only() -> None:
     assert {target: source for target, (source, options) in mounts("vllm-node").items() if options == "ro"} == {
         "/app/models": "./models",
-        "/app/secrets": "<SECRETS_DIR=./secrets>",
+        "/app/secrets": "engine_secrets",
         "/app/scripts": "./scripts",
         "/app/vars.env": "./vars.env",
         "/app/litellm_config.template.yaml": "./litellm_config.template.yaml",
@@ -176,7 +176,7 @@ def test_what_each_container_may_write() -> None:
         "vllm-node": {"/app/generated_configs", "/home/vllm", "/home/vllm/.cache/huggingface", "/tmp"},
         "litellm": {"/app/generated_configs", "/tmp"},
         "db": {"/var/lib/postgresql/data", "/tmp", "/var/run/postgresql"},
-        "setup": {"/app/secrets", "/run/password"},
+        "setup": {"/app/secrets", "/run/engine", "/run/password"},
     }
     assert {options for name in SERVICES for _, options in mounts(name).values()} == {"ro", "rw"}
 
@@ -185,6 +185,9 @@ def test_secrets_are_seen_where_they_are_needed_and_nowhere_in_the_environment()
     assert [name for name in SERVICES if "/app/secrets" in mounts(name)] == ["vllm-node", "litellm", "setup"]
     assert mounts("db")["/run/password"] == ("database_password", "ro")
     assert mounts("setup")["/run/password"] == ("database_password", "rw")
+    # The engine may run as the owner of all secrets, so it gets only its own.
+    assert mounts("vllm-node")["/app/secrets"] == ("engine_secrets", "ro")
+    assert mounts("setup")["/run/engine"] == ("engine_secrets", "rw")
     names = {"HF_TOKEN", "ANTHROPIC_AUTH_TOKEN", "LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "VLLM_API_KEY"}
     for service in SERVICES.values():
         assert not {*names, "POSTGRES_PASSWORD"} & set(service.get("environment", {}))
@@ -196,7 +199,7 @@ def test_generated_files_are_shared_in_memory_only() -> None:
         assert mounts(name)["/app/generated_configs"] == ("litellm_config", "rw")
     options = STACK["volumes"]["litellm_config"]["driver_opts"]
     assert (options["type"], "size=16m" in options["o"]) == ("tmpfs", True)
-    assert set(STACK["volumes"]) == {"litellm_config", "postgres_data", "vllm_cache", "database_password"}
+    assert set(STACK["volumes"]) == {"litellm_config", "postgres_data", "vllm_cache", "database_password", "engine_secrets"}
 
 
 def test_the_engine_decides_inside_what_is_planned_for_it() -> None:
@@ -212,7 +215,7 @@ def test_the_engine_decides_inside_what_is_planned_for_it() -> None:
 
 def test_settings_that_the_engine_takes_over_are_settings() -> None:
     taken = {key for key, value in ENGINE["environment"].items() if value is None}
-    assert taken - {"NCCL_IB_DISABLE"} <= set(BY_KEY)
+    assert taken - {"NCCL_IB_DISABLE", "HTTP_PROXY", "HTTPS_PROXY"} <= set(BY_KEY)
     assert {key for key in BY_KEY if key.startswith("LITELLM_")} - {"LITELLM_PORT", "LITELLM_IMAGE"} <= taken
 
 

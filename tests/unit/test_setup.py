@@ -27,9 +27,15 @@ class Setup:
     path: str
     owners: Path
 
+    @property
+    def engine(self) -> Path:
+        """What the engine is given."""
+        return self.secrets.parent / "engine"
+
     def run(self) -> tuple[int, str, str]:
         """Run it; exit status, output, errors."""
         env = {**os.environ, "SECRETS_DIR": str(self.secrets), "PASSWORD_DIR": str(self.password.parent)}
+        env["ENGINE_SECRETS_DIR"] = str(self.engine)
         done = subprocess.run(["bash", str(SETUP)], env={**env, "PATH": self.path}, capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
 
@@ -41,7 +47,7 @@ class Setup:
 @pytest.fixture
 def setup(tmp_path: Path) -> Setup:
     """With a `chown` that only records what it was to do, as the true one needs root."""
-    for name in ("bin", "secrets", "password"):
+    for name in ("bin", "secrets", "password", "engine"):
         (tmp_path / name).mkdir()
     owners = tmp_path / "owners"
     chown = tmp_path / "bin" / "chown"
@@ -91,6 +97,19 @@ def test_again_changes_nothing(setup: Setup) -> None:
     before, password = setup.contents(), setup.password.read_bytes()
     assert setup.run() == (0, "all secrets are there\n", "")
     assert (setup.contents(), setup.password.read_bytes(), mode(setup.password)) == (before, password, 0o600)
+
+
+def test_the_engine_gets_the_two_secrets_it_needs(setup: Setup) -> None:
+    (setup.secrets / "HF_TOKEN").write_text("hf_mine")
+    setup.run()
+    assert {path.name: path.read_bytes() for path in setup.engine.iterdir()} == {
+        name: (setup.secrets / name).read_bytes() for name in ("VLLM_API_KEY", "HF_TOKEN")
+    }
+    assert {mode(path) for path in setup.engine.iterdir()} == {0o600}
+    # One that is taken back is taken from the engine as well.
+    (setup.secrets / "HF_TOKEN").unlink()
+    setup.run()
+    assert [path.name for path in setup.engine.iterdir()] == ["VLLM_API_KEY"]
 
 
 def test_only_what_is_missing_is_made(setup: Setup) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from stack import plan
-from stack.errors import ConfigError, Problem, RunError
+from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.releases import FAILED, GOOD, PENDING, Release, Releases
 from stack.runtime import deploy
 from stack.runtime.deploy import RolledBackError
 from stack.runtime.report import Report, Silent
+from stack.runtime.watch import Part
 
 IMAGES = {"engine": {"name": "vllm-multi-model/vllm-node:abc", "id": "sha256:abc"}}
 CONFIG = ConfigError(Problem("models/m.yml:1", "command: refused"))
@@ -33,6 +34,7 @@ class Fake:
     before: dict[int, Exception] = field(default_factory=dict)  # before anything is replaced
     after: dict[int, Exception] = field(default_factory=dict)
     served: list[int] = field(default_factory=list)
+    state: str = "ready"
 
     def up(self, release: Release, environ: Mapping[str, str], report: Report) -> plan.Plan:
         """See Runtime."""
@@ -48,6 +50,15 @@ class Fake:
     def anything_runs(self) -> bool:
         """See Runtime."""
         return self.runs
+
+    def parts(self) -> list[Part]:
+        """See Runtime."""
+        return [Part("engine", self.state, "")] if self.runs else []
+
+    def running_model(self) -> str:
+        """See Runtime."""
+        current = self.known.current()
+        return current.model if current and self.runs else ""
 
     def images(self) -> dict[str, dict[str, str]]:
         """See Runtime."""
@@ -300,3 +311,27 @@ def test_both_runtimes_are_runtimes(tmp_path: Path) -> None:
     layout = Layout.from_environ({"STACK_ROOT": str(tmp_path)})
     both: list[deploy.Runtime] = [Docker(layout), Native(layout)]
     assert [runtime.name for runtime in both] == ["docker", "native"]
+
+
+def test_what_somebody_else_has_stopped_stays_stopped(world: World) -> None:
+    world.deploy()
+    world.runtime.after[2] = DisturbedError(Problem("stack", "was stopped by another ./runMe.sh down"))
+    with pytest.raises(DisturbedError):
+        world.deploy("LITELLM_TOP_K=7")
+    assert world.runtime.served == [1, 2]
+    assert world.states() == {1: GOOD, 2: PENDING}
+
+
+@pytest.mark.parametrize(("state", "back"), [("ready", 2), ("starting", 1)])
+def test_one_that_was_interrupted_counts_if_it_became_ready(world: World, state: str, back: int) -> None:
+    world.deploy()
+    world.runtime.after[2] = KeyboardInterrupt()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        world.deploy("LITELLM_TOP_K=7")
+    world.runtime.after = {3: BROKEN}
+    world.runtime.state = state
+    with pytest.raises(RolledBackError) as caught:
+        world.deploy("LITELLM_TOP_K=8")
+    assert caught.value.served.number == back
+    assert world.runtime.served[-1] == back
+    assert world.known.find(back).state == GOOD

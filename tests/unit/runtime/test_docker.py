@@ -110,7 +110,12 @@ def test_settings_of_the_caller_do_not_reach_compose_by_themselves() -> None:
 
 
 def test_variables_of_ours_that_the_caller_has_do_not_count(variables: Variables) -> None:
-    names = {*read_by("vllm-node"), *read_by("litellm"), *read_by("db")} - {"HF_ENDPOINT", "HF_HUB_OFFLINE"}
+    names = {*read_by("vllm-node"), *read_by("litellm"), *read_by("db")} - {
+        "HF_ENDPOINT",
+        "HF_HUB_OFFLINE",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+    }
     plain = variables()
     leaked = variables({name: "leaked" for name in names if not is_setting(name)})
     assert {name for name in names if leaked.get(name) != plain.get(name)} == set()
@@ -265,10 +270,12 @@ def test_port_of_somebody_else_is_found_before_anything_starts(
 def test_ports_of_our_own_containers_are_not_taken(
     layout: Layout, accept: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def container(part: str, port: int) -> containers.Container:
+    def container(part: str, port: int, folder: str = str(REPOSITORY)) -> containers.Container:
         bindings = {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
         state = {"Running": True, "Restarting": False}
-        return containers.Container(part, part, {"State": state, "HostConfig": {"PortBindings": bindings}})
+        labels = {"com.docker.compose.project.working_dir": folder}
+        raw = {"State": state, "HostConfig": {"PortBindings": bindings}, "Config": {"Labels": labels}}
+        return containers.Container(part, part, raw)
 
     there = {"engine": container("engine", 8000), "gateway": container("gateway", 4000)}
     monkeypatch.setattr(containers, "inspect", lambda: there)
@@ -276,6 +283,9 @@ def test_ports_of_our_own_containers_are_not_taken(
     Docker(layout).check(accept().plan())
     there.pop("gateway")
     with pytest.raises(ConfigError, match="LITELLM_PORT=4000"):
+        Docker(layout).check(accept().plan())
+    there["gateway"] = container("gateway", 4000, "/another/clone")
+    with pytest.raises(ConfigError, match="the stack of /another/clone is on this engine"):
         Docker(layout).check(accept().plan())
 
 
