@@ -67,6 +67,12 @@ class Docker:
             if os.environ.get(f"{name}_FILE"):
                 cure = f"copy the file to secrets/{name}"
                 problems.append(Problem(f"{name}_FILE", "containers see files in secrets/ only", cure))
+            path = self.layout.secrets / name
+            if path.is_symlink() and not path.resolve().is_relative_to(self.layout.secrets):
+                cure = "put a copy of the file in its place"
+                problems.append(
+                    Problem(f"secrets/{name}", "is a link out of the folder, which containers cannot follow", cure)
+                )
         if not all(path.stat().st_mode & 0o004 for path in (self.layout.scripts, self.layout.scripts / "gateway_hooks.py")):
             cure = f"chmod -R go+rX {self.layout.scripts}"
             problems.append(Problem("scripts/", "is readable by you alone, and containers run as other users", cure))

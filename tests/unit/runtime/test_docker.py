@@ -289,6 +289,23 @@ def test_ports_of_our_own_containers_are_not_taken(
         Docker(layout).check(accept().plan())
 
 
+def test_secret_behind_a_link_out_of_the_folder_is_refused(
+    layout: Layout, accept: Callable[..., Release], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(containers, "inspect", dict)
+    monkeypatch.setattr(probe, "why_not_bind", lambda host, port: "")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("hf_mine")
+    layout.secrets.mkdir(exist_ok=True)
+    (layout.secrets / "HF_TOKEN").symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match="secrets/HF_TOKEN: is a link out of the folder"):
+        Docker(layout).check(accept().plan())
+    (layout.secrets / "HF_TOKEN").unlink()
+    (layout.secrets / "HF_TOKEN").symlink_to("kept")
+    (layout.secrets / "kept").write_text("hf_mine")
+    Docker(layout).check(accept().plan())
+
+
 def test_secret_elsewhere_is_named_as_what_containers_cannot_see(
     layout: Layout, accept: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
 ) -> None:
