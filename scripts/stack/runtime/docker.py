@@ -136,7 +136,16 @@ class Docker:
             self._kill_if_loading(inside)
             self._start(env, report)
         self._wait(plan, inside, report)
+        self._forget_images()
         return plan
+
+    def _forget_images(self) -> None:
+        """Take the names away from engine images that no release could come back with: they are large."""
+        kept = {one.images.get("engine", {}).get("name", "") for one in Releases(self.layout.releases).all()}
+        repository = compose.NODE_IMAGE.partition(":")[0]
+        names = _output(["docker", "image", "ls", repository, "--format", "{{.Repository}}:{{.Tag}}"]).split()
+        for name in set(names) - kept - {compose.NODE_IMAGE}:
+            subprocess.run(["docker", "image", "rm", name], capture_output=True)  # one that a container uses stays
 
     def _start(self, env: Mapping[str, str], report: Report) -> None:
         """Have Compose bring the containers to what is wanted, unless they run as it left them and nothing has changed."""

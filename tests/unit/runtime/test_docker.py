@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from stack import plan
 from stack.errors import ConfigError
 from stack.releases import Release, Releases
-from stack.runtime import compose, containers, probe
+from stack.runtime import compose, containers, docker, probe
 from stack.runtime.docker import Docker
 from stack.runtime.layout import REPOSITORY, Layout
 from stack.settings import BY_KEY, is_setting
@@ -317,3 +318,16 @@ def test_secret_elsewhere_is_named_as_what_containers_cannot_see(
     assert str(caught.value) == (
         "error: HF_TOKEN_FILE: containers see files in secrets/ only\n  copy the file to secrets/HF_TOKEN"
     )
+
+
+def test_images_that_no_release_has_lose_their_names(
+    layout: Layout, accept: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = "vllm-multi-model/vllm-node"
+    images = {"engine": {"name": f"{repository}:kept", "id": "sha256:kept"}}
+    Releases(layout.releases).mark(accept(), "good", images=images)
+    monkeypatch.setattr(docker, "_output", lambda argv: f"{repository}:kept\n{repository}:old\n{compose.NODE_IMAGE}\n")
+    called: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda argv, **_: called.append(argv))
+    Docker(layout)._forget_images()
+    assert called == [["docker", "image", "rm", f"{repository}:old"]]
