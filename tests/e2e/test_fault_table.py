@@ -205,7 +205,6 @@ def test_the_disk_of_the_state_folder_is_full(stack: Stack) -> None:
             filler.unlink()
     assert load.lost == []
     assert stack.pids() == before
-    assert len(load.outcomes) > 5
     stack.run(MAX_PARALLEL_REQUESTS="5")
     record("disk of the state folder full during `up`", None, 0, len(load.outcomes), "nothing; `up` exits with 1")
 
