@@ -203,6 +203,7 @@ def test_the_disk_of_the_state_folder_is_full(stack: Stack) -> None:
             assert "check space and permissions" in done.stderr
         finally:
             filler.unlink()
+        wait_for(lambda: len(load.outcomes) > 5, 60, "some answers")
     assert load.lost == []
     assert stack.pids() == before
     stack.run(MAX_PARALLEL_REQUESTS="5")
