@@ -57,10 +57,11 @@ def said_so(outcomes: list[Outcome]) -> None:
 
 
 def until_served(load: Load, seconds: float = 180) -> None:
-    """Wait for ten good answers in a row."""
+    """Wait for ten good answers in a row, from now on."""
+    before = len(load.outcomes)
 
     def good() -> bool:
-        last = load.outcomes[-10:]
+        last = load.outcomes[before:][-10:]
         return len(last) == 10 and all(outcome.status == 200 for outcome in last)
 
     wait_for(good, seconds, "ten good answers in a row")
