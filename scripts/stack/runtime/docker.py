@@ -110,15 +110,10 @@ class Docker:
             RunError: a container did not become ready.
         """
         layout = self.layout
-        layout.run.mkdir(parents=True, exist_ok=True)
-        with install.locked(layout.lock, lambda: report.phase("stack", "waiting for another ./runMe.sh to finish")):
+        with install.one_at_a_time(layout, report):
             plan = release.plan()
             self.check(plan)
-            made = secret_files.ensure(layout.secrets)
-            if made:
-                report.note(f"made secrets/: {', '.join(made)}")
-            for name in secret_files.only_in_environment(layout.secrets, environ):
-                report.note(f"{name} is set in the environment only; containers read secrets/{name}")
+            secret_files.prepare(layout.secrets, environ, report)
             hf_home = Path(os.path.expanduser(plan.resolved["HF_HOME"]))
             hf_home.mkdir(parents=True, exist_ok=True)
             env = compose.environment(environ, compose.variables(plan, plan, release, layout, None))
@@ -296,8 +291,7 @@ class Docker:
         """Stop and remove the containers; volumes stay."""
         if not containers.inspect():
             return False
-        self.layout.run.mkdir(parents=True, exist_ok=True)
-        with install.locked(self.layout.lock, lambda: report.phase("stack", "waiting for another ./runMe.sh to finish")):
+        with install.one_at_a_time(self.layout, report):
             self._down(report)
         return True
 

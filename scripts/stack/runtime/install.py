@@ -208,6 +208,14 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def one_at_a_time(layout: Layout, report: Report) -> Iterator[None]:
+    """One change of a stack at a time; while an engine loads, the next one may already come."""
+    layout.run.mkdir(parents=True, exist_ok=True)
+    with locked(layout.lock, lambda: report.phase("stack", "waiting for another ./runMe.sh to finish")):
+        yield
+
+
 def in_parallel(*tasks: Callable[[], object]) -> list[object]:
     """Run tasks at the same time; all results, or the first error after all have ended."""
     results: list[object] = [None] * len(tasks)

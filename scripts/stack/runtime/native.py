@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from stack import diagnosis, engine, generate
@@ -79,7 +78,7 @@ class Native:
         self.check(release.plan())
         for folder in (self.layout.state, self.layout.run, self.layout.generated):
             folder.mkdir(parents=True, exist_ok=True)
-        with self._changing(report):
+        with install.one_at_a_time(self.layout, report):
             plan, wanted = self._change(release, environ, report)
         self._wait(plan, {service.name: service.digest for service in wanted}, report)
         return plan
@@ -88,11 +87,7 @@ class Native:
         layout = self.layout
         plan = release.plan()
         self.check(plan)
-        made = secret_files.ensure(layout.secrets)
-        if made:
-            report.note(f"made secrets/: {', '.join(made)}")
-        for name in secret_files.only_in_environment(layout.secrets, environ):
-            report.note(f"{name} is set in the environment only; services read secrets/{name}")
+        secret_files.prepare(layout.secrets, environ, report)
         environments, gateway_env = self._environments(plan, report)
         hf_home = Path(plan.engine_env["HF_HOME"])
 
@@ -115,12 +110,6 @@ class Native:
         else:
             self._start_supervisor(environ)
         return plan, wanted
-
-    @contextlib.contextmanager
-    def _changing(self, report: Report) -> Iterator[None]:
-        """One `up` or `down` at a time; while an engine loads, the next one may already come."""
-        with install.locked(self.layout.lock, lambda: report.phase("stack", "waiting for another ./runMe.sh to finish")):
-            yield
 
     def _start_supervisor(self, environ: Mapping[str, str]) -> None:
         self.layout.local_key.unlink(missing_ok=True)
@@ -237,7 +226,7 @@ class Native:
         """
         if not self.watch.anything_runs():
             return False
-        with self._changing(report):
+        with install.one_at_a_time(self.layout, report):
             if self.watch.supervisor() is None:
                 # It was killed: another one takes over what runs, so that the services are stopped in order.
                 self._start_supervisor(os.environ)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stack.errors import ConfigError, Problem
+from stack.runtime.report import Report
 
 # name -> prefix of a generated value. LiteLLM wants keys to begin with sk-.
 GENERATED = {
@@ -84,6 +85,19 @@ def ensure(folder: Path) -> list[str]:
     except OSError as error:
         raise ConfigError(Problem(str(folder), f"cannot be written to: {error.strerror}")) from None
     return made
+
+
+def prepare(folder: Path, environ: Mapping[str, str], report: Report) -> None:
+    """Make what is missing, and say what was made and what of the environment does not count.
+
+    Raises:
+        ConfigError: the folder cannot be written to.
+    """
+    made = ensure(folder)
+    if made:
+        report.note(f"made secrets/: {', '.join(made)}")
+    for name in only_in_environment(folder, environ):
+        report.note(f"{name} is set in the environment only; the stack reads secrets/{name}")
 
 
 def only_in_environment(folder: Path, environ: Mapping[str, str]) -> list[str]:
