@@ -14,7 +14,7 @@ from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.files import write_atomic
 from stack.plan import Plan, digest
 from stack.releases import Release, Releases
-from stack.runtime import compose, containers, engine_log, install, probe, secret_files, weights
+from stack.runtime import compose, containers, engine_log, images, install, probe, secret_files, weights
 from stack.runtime.containers import CONTAINERS
 from stack.runtime.layout import REPOSITORY, Layout
 from stack.runtime.report import Report
@@ -52,9 +52,9 @@ class Docker:
     def _missing(self) -> str:
         if not shutil.which("docker"):
             return "docker is not installed"
-        if not _succeeds(["docker", "info", "--format", "{{.ServerVersion}}"]):
+        if not images.succeeds(["docker", "info", "--format", "{{.ServerVersion}}"]):
             return "no Docker engine answers"
-        return "" if _succeeds(["docker", "compose", "version"]) else "docker has no compose plugin"
+        return "" if images.succeeds(["docker", "compose", "version"]) else "docker has no compose plugin"
 
     def check(self, plan: Plan) -> None:
         """Everything that can be known to be wrong before anything starts.
@@ -89,7 +89,7 @@ class Docker:
 
     def _warn(self, report: Report) -> None:
         """Of what no check of ours can put right."""
-        version = _output(["docker", "version", "--format", "{{.Server.Version}}"])
+        version = images.output(["docker", "version", "--format", "{{.Server.Version}}"])
         major = version.partition(".")[0]
         if major.isdigit() and int(major) < ROUTED_UNTIL:
             report.note(
@@ -119,7 +119,7 @@ class Docker:
             env = compose.environment(environ, compose.variables(plan, plan, release, layout, None))
             self._image(release, env, report)
             folder = weights.locate(
-                plan.served.fragment, layout, plan.resolved["WEIGHTS_SOURCE"], hf_home, self._converter(env), report
+                plan.served.fragment, layout, plan.resolved["WEIGHTS_SOURCE"], hf_home, images.converter(env), report
             )
             inside = release.plan(compose.WEIGHTS if folder else "", compose.INSIDE)
             env = compose.environment(environ, compose.variables(plan, inside, release, layout, folder))
@@ -131,16 +131,8 @@ class Docker:
             self._kill_if_loading(inside)
             self._start(env, report)
         self._wait(plan, inside, report)
-        self._forget_images()
+        images.forget(Releases(layout.releases).all())
         return plan
-
-    def _forget_images(self) -> None:
-        """Take the names away from engine images that no release could come back with: they are large."""
-        kept = {one.images.get("engine", {}).get("name", "") for one in Releases(self.layout.releases).all()}
-        repository = compose.NODE_IMAGE.partition(":")[0]
-        names = _output(["docker", "image", "ls", repository, "--format", "{{.Repository}}:{{.Tag}}"]).split()
-        for name in set(names) - kept - {compose.NODE_IMAGE}:
-            subprocess.run(["docker", "image", "rm", name], capture_output=True)  # one that a container uses stays
 
     def _start(self, env: Mapping[str, str], report: Report) -> None:
         """Have Compose bring the containers to what is wanted, unless they run as it left them and nothing has changed."""
@@ -157,32 +149,19 @@ class Docker:
 
     def _fingerprint(self, env: Mapping[str, str]) -> str:
         """Changes when Compose would have something to do: the files, what they read, the images behind the names."""
-        resolved = _output(compose.argv(self.layout.root, self.gpu, "config"), env)
-        return digest(resolved + _output(["docker", "image", "inspect", "--format", "{{.Id}}", *compose.images(env)]))
+        resolved = images.output(compose.argv(self.layout.root, self.gpu, "config"), env)
+        return digest(resolved + images.output(["docker", "image", "inspect", "--format", "{{.Id}}", *compose.images(env)]))
 
     def _image(self, release: Release, env: Mapping[str, str], report: Report) -> None:
         """vllm-node's image: built, which takes a moment when nothing changed, or the one an earlier release used."""
         name = env.get("VLLM_NODE_IMAGE", "")
-        if name and _succeeds(["docker", "image", "inspect", name]):
+        if name and images.succeeds(["docker", "image", "inspect", name]):
             return
         if name:
             report.note(f"the image {name} of that release is gone; it is built again")
         report.phase("image", f"building vllm-node from {env['VLLM_IMAGE' if self.gpu else 'VLLM_CPU_IMAGE']}")
         self._compose(env, "build", "vllm-node", report=report)
         report.finished("image", "vllm-node is built")
-
-    def _converter(self, env: Mapping[str, str]) -> weights.Converter:
-        """Converts weights with the tools of the engine's image."""
-        image = env.get("VLLM_NODE_IMAGE", compose.NODE_IMAGE)
-
-        def convert(source: Path, target: Path) -> list[str]:
-            work, script = target.parent, weights.CONVERTER
-            mounts = ["-v", f"{work}:{work}", "-v", f"{script}:{script}:ro"]
-            argv = ["docker", "run", "--rm", "--network", "none", "-e", "HOME=/tmp", *mounts]
-            argv += ["--user", f"{os.getuid()}:{os.getgid()}", "--entrypoint", "python3", image]
-            return [*argv, str(script), str(source), str(target)]
-
-        return convert
 
     def _protect_what_runs(self, inside: Plan, env: Mapping[str, str], report: Report) -> None:
         """Ask the real vLLM about a new command before the engine that runs is stopped for it.
@@ -194,11 +173,7 @@ class Docker:
         if running is None or not running.running or running.env.get("STACK_DIGEST") == inside.engine_digest:
             return
         report.phase("engine", "asking vLLM whether it accepts the new command; the running model goes on")
-        image = env.get("VLLM_NODE_IMAGE", compose.NODE_IMAGE)
-        argv = ["docker", "run", "--rm", "-i", "--network", "none", "-e", "HOME=/tmp", "-e", "VLLM_LOGGING_LEVEL"]
-        argv += ["--gpus", "all"] if self.gpu else []  # without one vLLM's GPU build cannot even parse
-        argv += ["-v", f"{engine.CHECKER}:/check.py:ro", "--entrypoint", "python3", image, "/check.py"]
-        problems = engine.ask([list(inside.engine_argv)], argv)[0]
+        problems = engine.ask([list(inside.engine_argv)], images.checker(env, self.gpu))[0]
         if problems:
             place = inside.served.fragment.document.place(("command",))
             raise ConfigError(*(Problem(place, f"command: {problem}") for problem in problems))
@@ -276,16 +251,8 @@ class Docker:
         return Problem(part.name, f"{ended}{part.detail}\n    {tail}", f"all of it: ./runMe.sh logs {part.name}")
 
     def images(self) -> dict[str, dict[str, str]]:
-        """The images that run. The engine's gets a name of its own, so that a later build does not take it away."""
-        found = {}
-        for part, container in containers.inspect().items():
-            name, identity = container.raw["Config"]["Image"], container.raw["Image"]
-            if part == "engine":
-                name = f"vllm-multi-model/vllm-node:{identity.removeprefix('sha256:')[:12]}"
-                subprocess.run(["docker", "tag", identity, name], capture_output=True)
-            digests = _output(["docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', identity])
-            found[part] = {"name": name, "id": identity, "digests": digests}
-        return found
+        """The images that run."""
+        return images.running(containers.inspect())
 
     def down(self, report: Report) -> bool:
         """Stop and remove the containers; volumes stay."""
@@ -347,14 +314,3 @@ def _of_another_clone() -> list[Problem]:
     folders -= {str(REPOSITORY)}
     cure = "stop it there first: ./runMe.sh down, or docker compose down"
     return [Problem("docker", f"the stack of {folder} is on this engine", cure) for folder in sorted(folders)]
-
-
-def _output(argv: list[str], env: Mapping[str, str] | None = None) -> str:
-    return subprocess.run(argv, capture_output=True, text=True, env=None if env is None else dict(env)).stdout.strip()
-
-
-def _succeeds(argv: list[str]) -> bool:
-    try:
-        return subprocess.run(argv, capture_output=True, timeout=20).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False

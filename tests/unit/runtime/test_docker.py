@@ -15,7 +15,8 @@ import yaml
 from stack import plan
 from stack.errors import ConfigError
 from stack.releases import Release, Releases
-from stack.runtime import compose, containers, docker, probe
+from stack.runtime import compose, containers, probe
+from stack.runtime import images as runtime_images
 from stack.runtime.docker import Docker
 from stack.runtime.layout import REPOSITORY, Layout
 from stack.settings import BY_KEY, is_setting
@@ -326,8 +327,10 @@ def test_images_that_no_release_has_lose_their_names(
     repository = "vllm-multi-model/vllm-node"
     images = {"engine": {"name": f"{repository}:kept", "id": "sha256:kept"}}
     Releases(layout.releases).mark(accept(), "good", images=images)
-    monkeypatch.setattr(docker, "_output", lambda argv: f"{repository}:kept\n{repository}:old\n{compose.NODE_IMAGE}\n")
+    monkeypatch.setattr(
+        runtime_images, "output", lambda argv: f"{repository}:kept\n{repository}:old\n{compose.NODE_IMAGE}\n"
+    )
     called: list[list[str]] = []
     monkeypatch.setattr(subprocess, "run", lambda argv, **_: called.append(argv))
-    Docker(layout)._forget_images()
+    runtime_images.forget(Releases(layout.releases).all())
     assert called == [["docker", "image", "rm", f"{repository}:old"]]
