@@ -88,8 +88,7 @@ def test_the_engine_is_away_until_it_is_ready(stack: Stack) -> None:
     assert any("loading the model" in message for message in messages), set(messages)
     # Both of the engine's processes have told: its core what it does, its server that it begins.
     assert any("starting Python and vLLM" in message for message in messages), set(messages)
-    phase = (stack.root / "state" / "generated_configs" / "phase").read_text()
-    assert phase.endswith(" ready\n")
+    assert phase_of(stack).endswith(" ready\n")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -150,4 +149,4 @@ def wait_for_another(stack: Stack, pid: int) -> None:
 
 
 def phase_of(stack: Stack) -> str:
-    return (stack.root / "state" / "generated_configs" / "phase").read_text()
+    return stack.generated("phase")
