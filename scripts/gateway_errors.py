@@ -49,32 +49,49 @@ class EngineAway(CustomLogger):  # type: ignore[misc]
         traceback_str: str | None = None,
     ) -> HTTPException | None:
         """The error the client gets instead; None leaves it as it is."""
-        phase = engine_phase.read(Path(os.environ.get("CONFIG_DIR", "")))
-        if not is_away(original_exception, phase):
+        phase = current_phase()
+        if not is_away(original_exception, phase, passed_through="passthrough_logging_payload" in request_data):
             return None
-        message = phase.sentence(time.time())
-        headers = {"Retry-After": str(phase.retry_after)}
-        _change(original_exception, message, headers)
+        changed = unavailable(phase)
+        message, headers = changed.message, dict(changed.headers)
+        _change(original_exception, changed, headers)
         if str(getattr(user_api_key_dict, "request_route", "")).startswith("/v1/messages"):
             return None  # LiteLLM would end a stream that has begun without a word
         return HTTPException(UNAVAILABLE, message, dict(headers))
 
 
-def is_away(error: BaseException, phase: engine_phase.Phase) -> bool:
+def is_away(error: BaseException, phase: engine_phase.Phase, passed_through: bool = False) -> bool:
     """Whether a request failed because the engine loads, drains, or is gone.
 
     Args:
         error: what LiteLLM raised.
         phase: what the engine said last.
+        passed_through: LiteLLM was passing the request on as it was, and there an error does not say where it is from.
     """
-    if not getattr(error, "llm_provider", ""):
+    if not passed_through and not getattr(error, "llm_provider", ""):
         return False  # not from the engine: the key, a limit, the database (whose client speaks HTTP as well)
     if any(isinstance(cause, _NO_CONNECTION) for cause in _causes(error)):
         return True
-    if int(getattr(error, "status_code", 0) or 0) < 500:
+    return says_away(int(getattr(error, "status_code", 0) or 0), str(error), phase)
+
+
+def says_away(status: int, text: str, phase: engine_phase.Phase) -> bool:
+    """Whether an answer of the engine says that it ends."""
+    if status < 500:
         return False
     ending = phase.name in (engine_phase.STOPPING, engine_phase.DEAD)
-    return ending or any(words in str(error) for words in _LAST_WORDS)
+    return ending or any(words in text for words in _LAST_WORDS)
+
+
+def current_phase() -> engine_phase.Phase:
+    """What the engine said last."""
+    return engine_phase.read(Path(os.environ.get("CONFIG_DIR", "")))
+
+
+def unavailable(phase: engine_phase.Phase) -> ProxyException:
+    """What a client is told that got no answer from the engine."""
+    headers = {"Retry-After": str(phase.retry_after)}
+    return ProxyException(phase.sentence(time.time()), "service_unavailable_error", None, UNAVAILABLE, headers)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -86,13 +103,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _change(error: Exception, message: str, headers: dict[str, str]) -> None:
+def _change(error: Exception, changed: ProxyException, headers: dict[str, str]) -> None:
     """Make the error itself the answer.
 
     LiteLLM 1.108 ignores what the hook returns on /v1/messages and once a stream has begun, and goes on with the error
     it has. Of errors, it gives only a ProxyException's headers to the client.
     """
-    changed = ProxyException(message, "service_unavailable_error", None, UNAVAILABLE, dict(headers))
     error.args = changed.args
     vars(error).update(vars(changed), status_code=UNAVAILABLE)
     with contextlib.suppress(TypeError):  # an exception of another layout: only the header is missing then

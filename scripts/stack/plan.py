@@ -147,6 +147,12 @@ def from_resolved(resolved: Resolved, template: str, model_path: str = "") -> Pl
             "the context length is not known, so LITELLM_MAX_TOKENS is not sent: "
             "give --max-model-len in the command, or context: in the fragment"
         )
+    at_once, limit = command.option(argv, "--max-num-seqs"), gateway.key_limit(resolved)
+    if at_once and at_once[-1].isdigit() and int(at_once[-1]) < limit:
+        notes.append(
+            f"the engine works on {at_once[-1]} requests at once (--max-num-seqs), and the local key may have {limit} "
+            "(MAX_PARALLEL_REQUESTS): the others wait in the engine"
+        )
     env = {name: value.value for name, value in served.env.items()}
     env["HF_HOME"] = os.path.expanduser(resolved["HF_HOME"])
     config = gateway.render(resolved, template)

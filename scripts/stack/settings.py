@@ -61,6 +61,8 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting("LITELLM_REQUEST_TIMEOUT", values.number_between(1), "600", "seconds until a request is given up", "timeout"),
     Setting("LITELLM_NUM_RETRIES", values.IntRange(0), "0", "retries after a failed request", "num_retries"),
+    # How requests reach the engine.
+    Setting("GATEWAY_PASS_THROUGH", values.parse_bool, "true", "hand plain requests to the engine as they are"),
     # Where it listens.
     Setting("BIND_ADDRESS", values.parse_address, "127.0.0.1", "address the gateway listens on"),
     Setting("LITELLM_PORT", values.IntRange(1, 65535), "4000", "the gateway's port: the one clients use"),

@@ -16,10 +16,10 @@ LIMIT = 16
 MESSAGES = [{"role": "user", "content": "Count from one to five hundred in words."}]
 # ignore_eos: each answer takes long enough for all forty to overlap.
 ROUTES: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 150, "ignore_eos": True},
-    "/v1/completions": {"prompt": "one two three", "max_tokens": 150, "ignore_eos": True},
-    "/v1/messages": {"messages": MESSAGES, "max_tokens": 150, "ignore_eos": True},
-    "/v1/responses": {"input": "Count from one to five hundred in words.", "max_output_tokens": 150, "ignore_eos": True},
+    "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 60, "ignore_eos": True},
+    "/v1/completions": {"prompt": "one two three", "max_tokens": 60, "ignore_eos": True},
+    "/v1/messages": {"messages": MESSAGES, "max_tokens": 60, "ignore_eos": True},
+    "/v1/responses": {"input": "Count from one to five hundred in words.", "max_output_tokens": 60, "ignore_eos": True},
 }
 
 

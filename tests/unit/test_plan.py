@@ -68,6 +68,16 @@ def test_unknown_context_is_told(root: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("limit", "told"), [("16", False), ("17", True)])
+def test_a_limit_above_what_the_engine_does_at_once_is_told(root: Path, limit: str, told: bool) -> None:
+    made = plan.make(root, {"MAX_PARALLEL_REQUESTS": limit}, [], "smollm2-135m")
+    expected = (
+        "models/smollm2-135m.yml: the engine works on 16 requests at once (--max-num-seqs), and the local key may have 17 "
+        "(MAX_PARALLEL_REQUESTS): the others wait in the engine"
+    )
+    assert made.notes == ((expected,) if told else ())
+
+
 @pytest.mark.parametrize(
     ("overrides", "engine", "gateway"),
     [
