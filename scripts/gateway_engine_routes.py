@@ -1,0 +1,260 @@
+"""The engine's own APIs on the gateway's ordinary addresses, by LiteLLM's pass-through, as a LiteLLM callback.
+
+LiteLLM's ordinary way takes every piece of a stream apart and builds it anew, twice: about half a millisecond of the
+one thread it has, for each token of everybody. vLLM speaks the same four APIs itself. So a request that needs nothing
+of LiteLLM's but the key, the limit and the books goes through `pass_through_request`, the function behind LiteLLM's
+`pass_through_endpoints`; any other takes the ordinary way. That setting by itself cannot be used: it refuses paths
+LiteLLM has already, knows no model names and no defaults, ignores a key's list of models, and counts no tokens.
+Loaded by gateway_pass_through.py; the rules are in stack/pass_through.py.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+import litellm
+from fastapi import Depends, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.routing import APIRoute
+from litellm.anthropic_interface.exceptions import AnthropicExceptionMapping
+from litellm.integrations.custom_logger import CustomLogger
+from litellm.proxy import proxy_server
+from litellm.proxy._types import ProxyException, UserAPIKeyAuth
+from litellm.proxy.anthropic_endpoints.endpoints import anthropic_response
+from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
+from litellm.proxy.common_utils.http_parsing_utils import _read_request_body
+from litellm.proxy.pass_through_endpoints.pass_through_endpoints import (
+    LITELLM_PASS_THROUGH_DEPLOYMENT_MODEL_INFO_STATE_KEY as MODEL_INFO,
+)
+from litellm.proxy.pass_through_endpoints.pass_through_endpoints import pass_through_request
+from litellm.proxy.response_api_endpoints.endpoints import responses_api
+from litellm.types.utils import all_litellm_params
+
+import gateway_errors
+from stack import pass_through
+from stack.pass_through import Events, Target
+
+# LiteLLM's record of the request that is under way, for the usage that only the stream's end tells.
+_record: ContextVar[Any] = ContextVar("record", default=None)
+_COUNTED = "engine_usage"
+_AUTHENTICATED: Any = Depends(user_api_key_auth)
+_is_litellms = frozenset(all_litellm_params).__contains__
+_ORDINARY: dict[str, Callable[..., Awaitable[Any]]] = {
+    "/v1/chat/completions": proxy_server.chat_completion,
+    "/v1/completions": proxy_server.completion,
+    "/v1/messages": anthropic_response,
+    "/v1/responses": responses_api,
+}
+
+
+class EngineRoutes(CustomLogger):  # type: ignore[misc]
+    """Keeps the books of requests that were passed through."""
+
+    async def async_pre_call_hook(
+        self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
+    ) -> dict[str, Any]:
+        """Changes nothing; remembers LiteLLM's record of the request."""
+        if call_type == "pass_through_endpoint":
+            _record.set(data.get("litellm_logging_obj"))
+        return data
+
+    async def async_logging_hook(self, kwargs: dict[str, Any], result: Any, call_type: str) -> tuple[dict[str, Any], Any]:
+        """Put the engine's own count where LiteLLM's spend rows, budgets and metrics look for it."""
+        passed = kwargs.get("passthrough_logging_payload")
+        if call_type != "pass_through_endpoint" or not passed:
+            return kwargs, result
+        usage = pass_through.usage_of(passed.get("response_body"))
+        if _COUNTED in kwargs:
+            usage = kwargs[_COUNTED]["usage"] or _estimate(passed.get("request_body") or {}, kwargs[_COUNTED]["events"])
+        answer = {"id": kwargs.get("litellm_call_id"), "model": kwargs.get("model"), "usage": usage}
+        payload = kwargs.get("standard_logging_object")
+        if payload is not None:
+            names = ("prompt_tokens", "completion_tokens", "total_tokens")
+            payload.update({name: usage.get(name, 0) for name in names})
+        if kwargs.get("stream"):
+            kwargs["async_complete_streaming_response"] = answer
+        return kwargs, answer
+
+
+engine_routes = EngineRoutes()
+
+
+def _estimate(body: dict[str, Any], events: int) -> dict[str, int]:
+    """The count of a stream that was broken off before the engine told it; LiteLLM estimates such prompts too."""
+    read = litellm.token_counter(
+        model="", messages=body.get("messages"), text=None if body.get("messages") else str(body.get("prompt") or "")
+    )
+    return {"prompt_tokens": read, "completion_tokens": events, "total_tokens": read + events}
+
+
+def _deployment(model: Any) -> dict[str, Any] | None:
+    """The one deployment that serves a model by this name."""
+    router = proxy_server.llm_router
+    found = [entry for entry in (router.model_list if router else ()) if entry["model_name"] == model]
+    return found[0] if len(found) == 1 else None
+
+
+def _target(deployment: dict[str, Any]) -> Target | None:
+    params = {name: _secret(value) for name, value in dict(deployment["litellm_params"]).items()}
+    return pass_through.target(params, (deployment.get("model_info") or {}).get("mode", ""), _is_litellms)
+
+
+def _secret(value: Any) -> Any:
+    prefix = "os.environ/"
+    return os.environ.get(value.removeprefix(prefix), "") if isinstance(value, str) and value.startswith(prefix) else value
+
+
+def _is_plain(route: str, request: Request, body: dict[str, Any], key: UserAPIKeyAuth) -> bool:
+    """Whether nothing is asked for, by request or key, that LiteLLM does on its ordinary way only."""
+    headers = any(name.startswith("x-litellm-") and name != "x-litellm-tags" for name in request.headers)
+    renames = bool(key.aliases or key.team_model_aliases)
+    return not headers and not renames and pass_through.passes(route, body, _is_litellms)
+
+
+def _endpoint(route: str) -> Callable[..., Awaitable[Any]]:
+    async def endpoint(
+        request: Request, fastapi_response: Response, user_api_key_dict: UserAPIKeyAuth = _AUTHENTICATED
+    ) -> Any:
+        body = await _read_request_body(request)
+        deployment = _deployment(body.get("model"))
+        to = _target(deployment) if deployment else None
+        if deployment is None or to is None or not _is_plain(route, request, body, user_api_key_dict):
+            return await _ORDINARY[route](
+                request=request, fastapi_response=fastapi_response, user_api_key_dict=user_api_key_dict
+            )
+        try:
+            setattr(request.state, MODEL_INFO, deployment.get("model_info"))
+            return await _pass(route, request, body, to, user_api_key_dict)
+        except ProxyException as error:
+            if route == "/v1/messages":
+                return _anthropic(error, request)
+            raise
+
+    return endpoint
+
+
+def _client(request: Request) -> dict[str, Any]:
+    """What the books say of who asked, as on LiteLLM's ordinary way. It does not reach the engine."""
+    return {
+        "user_agent": request.headers.get("user-agent"),
+        "requester_ip_address": request.client.host if request.client else None,
+    }
+
+
+async def _pass(route: str, request: Request, body: dict[str, Any], to: Target, key: UserAPIKeyAuth) -> Response:
+    response: Response = await pass_through_request(
+        request=request,
+        target=to.base + _spelled(route),
+        custom_headers={"Authorization": f"Bearer {to.key}"},
+        user_api_key_dict=key,
+        custom_body={**pass_through.complete(route, body, to), "litellm_metadata": _client(request)},
+        stream=bool(body.get("stream")),
+        cost_per_request=0.0,
+        timeout=to.timeout,
+    )
+    record = _record.get()
+    if response.status_code >= 500:
+        response = await _whole(response)
+        phase = gateway_errors.current_phase()
+        if gateway_errors.says_away(response.status_code, bytes(response.body).decode(errors="replace"), phase):
+            raise gateway_errors.unavailable(phase)
+    if not isinstance(response, StreamingResponse):
+        await _release(key)
+        return response
+    asked = bool((body.get("stream_options") or {}).get("include_usage"))
+    events = Events(hide_usage=pass_through.counts_on_demand(route) and not asked)
+    pieces = _relay(route, response.body_iterator, events, record, key)
+    # Begun here, so that it also ends here if the client goes away before the first piece.
+    first = await anext(pieces, b"")
+    response.body_iterator = _chain(first, pieces)
+    return response
+
+
+def _spelled(route: str) -> str:
+    """The same path to the engine, but LiteLLM does not know it for Anthropic's.
+
+    It would take every stream apart once more at its end to count tokens, which the engine has counted: on 1.108 that
+    halves what one gateway carries.
+    """
+    return route.replace("/messages", "/%6Dessages")
+
+
+async def _relay(route: str, stream: Any, events: Events, record: Any, key: UserAPIKeyAuth) -> AsyncIterator[bytes]:
+    sent = False
+    try:
+        async for piece in stream:
+            piece = events.take(piece)
+            if piece:
+                sent = True
+                yield piece
+        if events.rest():
+            yield events.rest()
+    except Exception as error:  # LiteLLM has told the log
+        away = gateway_errors.unavailable(gateway_errors.current_phase())
+        if not sent:
+            raise away from error
+        yield pass_through.broken(route, away.message)  # the status 200 is out already
+    finally:
+        if record is not None:
+            record.model_call_details[_COUNTED] = {"usage": events.usage, "events": events.seen}
+        with anyio.CancelScope(shield=True):
+            await _release(key)
+
+
+async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+async def _release(key: UserAPIKeyAuth) -> None:
+    """Give the request's place back now: LiteLLM's own callback does it a little later, or never if nothing was sent."""
+    await proxy_server.proxy_logging_obj._arelease_max_parallel_requests_on_disconnect(key)
+
+
+async def _whole(response: Response) -> Response:
+    if not isinstance(response, StreamingResponse):
+        return response
+    text = b"".join([bytes(piece) async for piece in response.body_iterator])
+    return Response(text, response.status_code, media_type="application/json")
+
+
+def _anthropic(error: ProxyException, request: Request) -> JSONResponse:
+    status = int(error.code) if str(error.code).isdigit() else 500
+    body = AnthropicExceptionMapping.transform_to_anthropic_error(
+        status_code=status, raw_message=error.message, request_id=request.headers.get("x-request-id")
+    )
+    return JSONResponse(body, status, headers=dict(error.headers or {}))
+
+
+def _add_routes() -> None:
+    """Before LiteLLM's own: the first route that fits is taken."""
+    ours = [
+        APIRoute(path, _endpoint(route), methods=["POST"], response_model=None, include_in_schema=False)
+        for route in pass_through.LIMITS
+        for path in ((route, route.removeprefix("/v1")) if route != "/v1/messages" else (route,))
+    ]
+    routes = proxy_server.app.router.routes
+    if not any(getattr(entry, "name", "") == "endpoint" for entry in routes[: len(ours)]):
+        routes[:0] = ours
+
+
+def _save_time() -> None:
+    """What costs every request although it does nothing."""
+    if importlib.util.find_spec("opentelemetry") is None:
+        # LiteLLM 1.108 looks for these twice a request, and Python reads them from the disk each time to see them fail.
+        for name in ("logger", "plumbing.context"):
+            sys.modules.setdefault(f"litellm.integrations.otel.{name}", None)  # type: ignore[arg-type]
+    # A million objects that stay for good: without this a full collection stops all streams for a third of a second.
+    gc.freeze()
+
+
+_add_routes()
+_save_time()
