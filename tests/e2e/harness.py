@@ -44,6 +44,7 @@ class Stack:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.changed = True
         self.port, self.engine_port, self.database_port = free_port(), free_port(), free_port()
         self.restore()
         self.env = {
@@ -58,6 +59,15 @@ class Stack:
             "POSTGRES_PORT": str(self.database_port),
             "ENGINE_LOG_REQUESTS": "true",
         }
+
+    def is_as_shipped(self) -> bool:
+        """Whether it is ready, and neither configured nor started otherwise since `changed` was last cleared."""
+        shipped = [REPOSITORY / "vars.env", REPOSITORY / "litellm_config.template.yaml", *(REPOSITORY / "models").iterdir()]
+        there = [self.root / path.relative_to(REPOSITORY) for path in shipped]
+        same = all(
+            mine.is_file() and mine.read_bytes() == path.read_bytes() for mine, path in zip(there, shipped, strict=True)
+        )
+        return same and not self.changed and self.run("status", check=False).returncode == 0
 
     def restore(self) -> None:
         """The configuration as shipped."""
@@ -74,6 +84,7 @@ class Stack:
 
     def run(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """`./runMe.sh ARGUMENTS` with more environment."""
+        self.changed |= arguments[:1] not in [(name,) for name in ("status", "config", "logs", "models", "releases")]
         done = subprocess.run(
             [str(REPOSITORY / "runMe.sh"), *arguments],
             env={**self.env, **environment},
