@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -88,9 +89,8 @@ engine_routes = EngineRoutes()
 
 def _estimate(body: dict[str, Any], events: int) -> dict[str, int]:
     """The count of a stream that was broken off before the engine told it; LiteLLM estimates such prompts too."""
-    read = litellm.token_counter(
-        model="", messages=body.get("messages"), text=None if body.get("messages") else str(body.get("prompt") or "")
-    )
+    asked = body.get("prompt") or body.get("input") or body.get("messages")
+    read = litellm.token_counter(model="", text=asked if isinstance(asked, str) else json.dumps(asked))
     return {"prompt_tokens": read, "completion_tokens": events, "total_tokens": read + events}
 
 
