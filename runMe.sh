@@ -4,13 +4,20 @@ set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 lock=$root/scripts/requirements/cli.txt
+environments=${ENVS_DIR:-$root/.state/envs}
+memory=$environments/cli.remembered
+readonly CANDIDATES=(python3 python3.13 python3.12 python3.11)
 
 main() {
   local python environment
   check_platform
-  python=$(find_python)
-  environment=${ENVS_DIR:-$root/.state/envs}/cli-$(key "$python")
-  [[ -e $environment/.complete ]] || install "$python" "$environment"
+  environment=$(remembered)
+  if [[ -z $environment ]]; then
+    python=$(find_python)
+    environment=$environments/cli-$(key "$python")
+    [[ -e $environment/.complete ]] || install "$python" "$environment"
+    remember "$environment"
+  fi
   # Neither the caller's modules nor those of the folder they stand in.
   export PYTHONPATH=$root/scripts PYTHONSAFEPATH=1
   exec "$environment/bin/python" -m stack "$@"
@@ -25,10 +32,39 @@ check_platform() {
   esac
 }
 
+# Asking each Python for its version is most of what this script takes, above all where it is a version manager's script.
+# So what they led to is remembered, for as long as the lock file and what the names stand for stay the same.
+remembered() {
+  local before environment
+  [[ -r $memory ]] || return 0
+  { read -r before && read -r environment; } <"$memory" || return 0
+  # -x follows the link: a Python that has been removed is noticed here.
+  if [[ -e $environment/.complete && -x $environment/bin/python && $before == "$(circumstances)" ]]; then
+    echo "$environment"
+  fi
+}
+
+# Where it cannot be written, the next call asks again.
+remember() {
+  { printf '%s\n%s\n' "$(circumstances)" "$1" >"$memory.$$" && mv -f -- "$memory.$$" "$memory"; } 2>/dev/null || true
+}
+
+circumstances() {
+  local candidate
+  {
+    cat -- "$lock"
+    printf '%s\0' "${PYTHON:-}" "${PYENV_VERSION:-}" "${PYENV_ROOT:-}"
+    cat -- "${PYENV_ROOT:-${HOME:-}/.pyenv}/version" .python-version 2>/dev/null || true
+    for candidate in ${PYTHON:-} "${CANDIDATES[@]}"; do
+      type -P "$candidate" && stat -Lc '%i %s %Y' -- "$(type -P "$candidate")"
+    done
+  } | sha256sum | cut -c1-64
+}
+
 # The first Python from 3.11 to 3.13 there is.
 find_python() {
   local candidate
-  for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11; do
+  for candidate in ${PYTHON:-} "${CANDIDATES[@]}"; do
     if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
       command -v "$candidate"
       return

@@ -73,7 +73,9 @@ class EngineRoutes(CustomLogger):  # type: ignore[misc]
             return kwargs, result
         usage = pass_through.usage_of(passed.get("response_body"))
         if _COUNTED in kwargs:
-            usage = kwargs[_COUNTED]["usage"] or _estimate(passed.get("request_body") or {}, kwargs[_COUNTED]["events"])
+            usage = kwargs[_COUNTED]["usage"]
+            if not kwargs[_COUNTED]["complete"]:
+                usage = _estimate(passed.get("request_body") or {}, kwargs[_COUNTED]["events"], usage)
         answer = {"id": kwargs.get("litellm_call_id"), "model": kwargs.get("model"), "usage": usage}
         payload = kwargs.get("standard_logging_object")
         if payload is not None:
@@ -87,11 +89,14 @@ class EngineRoutes(CustomLogger):  # type: ignore[misc]
 engine_routes = EngineRoutes()
 
 
-def _estimate(body: dict[str, Any], events: int) -> dict[str, int]:
+def _estimate(body: dict[str, Any], events: int, told: dict[str, int]) -> dict[str, int]:
     """The count of a stream that was broken off before the engine told it; LiteLLM estimates such prompts too."""
-    asked = body.get("prompt") or body.get("input") or body.get("messages")
-    read = litellm.token_counter(model="", text=asked if isinstance(asked, str) else json.dumps(asked))
-    return {"prompt_tokens": read, "completion_tokens": events, "total_tokens": read + events}
+    read = told.get("prompt_tokens", 0)
+    if not read:
+        asked = body.get("prompt") or body.get("input") or body.get("messages")
+        read = litellm.token_counter(model="", text=asked if isinstance(asked, str) else json.dumps(asked))
+    wrote = max(events, told.get("completion_tokens", 0))
+    return {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
 
 
 def _deployment(model: Any) -> dict[str, Any] | None:
@@ -187,13 +192,14 @@ def _spelled(route: str) -> str:
 
 
 async def _relay(route: str, stream: Any, events: Events, record: Any, key: UserAPIKeyAuth) -> AsyncIterator[bytes]:
-    sent = False
+    sent = complete = False
     try:
         async for piece in stream:
             piece = events.take(piece)
             if piece:
                 sent = True
                 yield piece
+        complete = True
         if events.rest():
             yield events.rest()
     except Exception as error:  # LiteLLM has told the log
@@ -203,7 +209,7 @@ async def _relay(route: str, stream: Any, events: Events, record: Any, key: User
         yield pass_through.broken(route, away.message)  # the status 200 is out already
     finally:
         if record is not None:
-            record.model_call_details[_COUNTED] = {"usage": events.usage, "events": events.seen}
+            record.model_call_details[_COUNTED] = {"usage": events.usage, "events": events.seen, "complete": complete}
         with anyio.CancelScope(shield=True):
             await _release(key)
 

@@ -15,6 +15,7 @@ source "$scripts/lib/secrets.sh"
 _main() {
   load_secrets LITELLM_MASTER_KEY LITELLM_SALT_KEY POSTGRES_PASSWORD VLLM_API_KEY ANTHROPIC_AUTH_TOKEN
   check_exposure
+  let_engine_load_first
   set_database_url
   wait_for "the configuration" config_is_there
   wait_for "the database" database_answers
@@ -34,6 +35,12 @@ check_exposure() {
     exit 2
     ;;
   esac
+}
+
+# Importing LiteLLM takes ten seconds of a processor that a loading engine may need. Linux weighs sessions against each
+# other, so that nice(1) alone does nothing; unlike it, this can be taken back without rights: stack/local_key.py does so.
+let_engine_load_first() {
+  [[ $(cat -- "$CONFIG_DIR/phase" 2>/dev/null) == *" ready" ]] || { echo 19 >/proc/self/autogroup; } 2>/dev/null || true
 }
 
 # Prisma's own engine takes the password from the address only; the bridge also from PGPASSWORD, which no command line

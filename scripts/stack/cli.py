@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from stack import __version__, plan, views
-from stack.errors import StackError
+from stack.errors import ConfigError, Problem, StackError
+from stack.files import write_atomic
 from stack.releases import Release, Releases
 from stack.runtime import deploy
 from stack.runtime.layout import Layout
@@ -88,8 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("part", nargs="?", choices=("engine", "gateway", "database", "supervisor"), help="only this part")
     logs.add_argument("-f", "--follow", action="store_true", help="go on showing")
     logs.add_argument("-n", "--lines", type=int, default=40, help="how many lines of each (%(default)s)")
-    bench = command("bench", _bench, "measure")
-    bench.add_argument("--startup", action="store_true", required=True, help="second start against bare `vllm serve`")
+    bench = command("bench", _bench, "measure the stack that runs, through the gateway and on the engine alone")
+    bench.add_argument("--startup", action="store_true", help="instead: second start against bare `vllm serve`")
+    bench.add_argument("--cold", action="store_true", help="with --startup: without page cache and compile caches")
+    bench.add_argument("--repeat", type=_number, metavar="N", help="with --startup: how often; medians count (1)")
+    _bench_options(bench.add_argument_group("load"))
     commands.add_parser("test", help="check formatting, types and behaviour; `./runMe.sh test --help` for parts of it")
     for sub in (up, rollback, listing, status, models, config, bench):
         sub.add_argument("--json", action="store_true", help="print JSON")
@@ -174,10 +179,56 @@ def _logs(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str
     return int(runtime.logs(options.part or "", options.lines, options.follow))
 
 
-def _bench(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
-    from stack import bench
+def _bench_options(group: Any) -> None:
+    group.add_argument("--concurrency", type=_numbers, metavar="N,N", help="requests under way at once (1,4,16,64)")
+    group.add_argument("--requests", type=_number, metavar="N", help="requests at each (by concurrency, 8 to 64)")
+    group.add_argument("--input-tokens", type=_number, metavar="N", help="length of each prompt (128)")
+    group.add_argument("--output-tokens", type=_number, metavar="N", help="length of each answer (32)")
+    group.add_argument("--route", choices=("chat", "completions"), help="/v1/chat/completions or /v1/completions (chat)")
+    group.add_argument("--html", metavar="FILE", help="write a page with plots")
+    group.add_argument("--compare", metavar="FILE", help="show the change since an earlier result, or since the `last` one")
 
-    return bench.startup(layout, environ, as_json=options.json)
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}: not a whole number above 0")
+    return int(text)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_number(part.strip()) for part in text.split(",")}))
+
+
+def _bench(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.bench import load, page, report, startup, tool
+    from stack.display import reporter
+
+    asked = ("concurrency", "requests", "input_tokens", "output_tokens", "route")
+    given = {name: getattr(options, name) for name in asked if getattr(options, name)}
+    if options.startup:
+        if given or options.html or options.compare:
+            raise ConfigError(Problem("bench --startup", "takes no other option than --cold, --repeat and --json"))
+        return startup.run(layout, environ, as_json=options.json, cold=options.cold, repeat=options.repeat or 1)
+    if options.cold or options.repeat:
+        raise ConfigError(Problem("bench", "--cold and --repeat are for --startup"))
+    folder = layout.state / "bench"
+    earlier = report.read(options.compare, folder) if options.compare else None
+    if options.html and (not Path(options.html).absolute().parent.is_dir() or Path(options.html).is_dir()):
+        raise ConfigError(Problem(f"--html {options.html}", "is not a file in a folder that is there"))
+    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
+    with reporter(views.console(stderr=True)) as shown:
+        result = load.run(layout, runtime, tool.Load(**given), shown)
+        for line in report.differences(result, earlier) if earlier else ():
+            shown.note(f"the earlier result is of something else: {line}")
+    saved = report.save(result, folder)
+    if options.html:
+        write_atomic(Path(options.html), page.render(result, earlier))
+    if options.json:
+        views.print_json({**result.data(), "file": str(saved), "earlier": earlier and earlier.data()})
+    else:
+        report.show(result, earlier, views.console())
+        print(f"saved: {saved}" + (f", {options.html}" if options.html else ""))
+    return 1 if any(row.errors for row in result.rows) else 0
 
 
 def _test(arguments: list[str]) -> int:

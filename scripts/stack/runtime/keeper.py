@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack.runtime.probe import listens
 from stack.runtime.processes import Identity, end_session
 from stack.runtime.spec import Service
 
@@ -122,6 +121,8 @@ class Keeper(threading.Thread):
         self._changed.set()
 
     def _end(self, identity: Identity) -> None:
+        from stack.runtime.probe import listens  # here, as it brings in an HTTP client that the start can do without
+
         log(f"stopping {self.service.name}")
         idle = self.service.loads and not listens(self.service.host, self.service.port)
         seconds = min(self.service.stop_seconds, IDLE_STOP_SECONDS) if idle else self.service.stop_seconds

@@ -143,12 +143,12 @@ def _spawn(folder: Path, role: str) -> subprocess.Popen[bytes]:
 
 
 def start(folder: Path, log: Path, env: dict[str, str]) -> None:
-    """Start guard and supervisor in the background, unless they run."""
+    """Start a supervisor in the background, which starts its guard; one that finds another running ends at once."""
     (folder / STOPPED).unlink(missing_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "stack.runtime.supervisor", str(folder), "guard"],
+            [sys.executable, "-P", "-m", "stack.runtime.supervisor", str(folder), "supervise"],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=output,
