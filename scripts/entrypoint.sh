@@ -28,6 +28,7 @@ _main() {
   generate
   read_command
   report_phases
+  keep_compiled
   # Without the assignments before it: somebody may have put a secret among them.
   echo "starting: ${command[*]:$(first_argument)}"
   drop_privileges
@@ -71,6 +72,12 @@ report_phases() {
     esac
   done
   export VLLM_LOGGING_CONFIG_PATH=$scripts/engine_logging.json PYTHONPATH=$scripts${PYTHONPATH:+:$PYTHONPATH}
+}
+
+# vLLM keeps its own compiled graphs in its cache; what else torch.compile makes would go to /tmp and be lost.
+keep_compiled() {
+  local caches=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
+  [[ -z $caches ]] || export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$caches/torchinductor}
 }
 
 # What was accepted at the last `up` is what runs, whatever has been edited since: its files are not made again.

@@ -110,7 +110,7 @@ def test_a_key_for_another_model_is_refused(stack: Stack, path: str) -> None:
 def test_both_ways_share_one_limit(stack: Stack, extra: dict[str, Any]) -> None:
     """Sixteen places are taken by requests that are passed through; the seventeenth finds none, whichever way it takes."""
     path = "/v1/messages"
-    long = {"model": "vllm_agent", "messages": MESSAGES, "max_tokens": 200, "temperature": 1.9}
+    long = {"model": "vllm_agent", "messages": MESSAGES, "max_tokens": 100, "temperature": 1.9}
     with ThreadPoolExecutor(16) as pool:
         running = [pool.submit(stack.call, path, long) for _ in range(16)]
         wait_for(lambda: requests_inside(stack) == 16, 20, "sixteen requests in the engine")
