@@ -10,12 +10,15 @@ Loaded by gateway_pass_through.py; the rules are in stack/pass_through.py.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import contextvars
 import gc
 import importlib.util
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -45,6 +48,7 @@ from stack.pass_through import Events, Target
 # LiteLLM's record of the request that is under way, for the usage that only the stream's end tells.
 _record: ContextVar[Any] = ContextVar("record", default=None)
 _COUNTED = "engine_usage"
+_TOKEN_LIMITS = tuple(name for name in UserAPIKeyAuth.model_fields if "tpm" in name)
 _AUTHENTICATED: Any = Depends(user_api_key_auth)
 _is_litellms = frozenset(all_litellm_params).__contains__
 _ORDINARY: dict[str, Callable[..., Awaitable[Any]]] = {
@@ -75,12 +79,14 @@ class EngineRoutes(CustomLogger):  # type: ignore[misc]
         if _COUNTED in kwargs:
             usage = kwargs[_COUNTED]["usage"]
             if not kwargs[_COUNTED]["complete"]:
-                usage = _estimate(passed.get("request_body") or {}, kwargs[_COUNTED]["events"], usage)
+                request = passed.get("request_body") or {}
+                usage = await asyncio.to_thread(_estimate, request, kwargs[_COUNTED]["events"], usage)
         answer = {"id": kwargs.get("litellm_call_id"), "model": kwargs.get("model"), "usage": usage}
         payload = kwargs.get("standard_logging_object")
         if payload is not None:
             names = ("prompt_tokens", "completion_tokens", "total_tokens")
             payload.update({name: usage.get(name, 0) for name in names})
+        kwargs["combined_usage_object"] = litellm.Usage(**usage)  # where the counter of tokens a minute looks
         if kwargs.get("stream"):
             kwargs["async_complete_streaming_response"] = answer
         return kwargs, answer
@@ -93,8 +99,11 @@ def _estimate(body: dict[str, Any], events: int, told: dict[str, int]) -> dict[s
     """The count of a stream that was broken off before the engine told it; LiteLLM estimates such prompts too."""
     read = told.get("prompt_tokens", 0)
     if not read:
-        asked = body.get("prompt") or body.get("input") or body.get("messages")
-        read = litellm.token_counter(model="", text=asked if isinstance(asked, str) else json.dumps(asked))
+        if body.get("messages"):
+            read = litellm.token_counter(model="", messages=body["messages"], use_default_image_token_count=True)
+        else:
+            asked = body.get("prompt") or body.get("input")
+            read = litellm.token_counter(model="", text=asked if isinstance(asked, str) else json.dumps(asked))
     wrote = max(events, told.get("completion_tokens", 0))
     return {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
 
@@ -118,9 +127,13 @@ def _secret(value: Any) -> Any:
 
 def _is_plain(route: str, request: Request, body: dict[str, Any], key: UserAPIKeyAuth) -> bool:
     """Whether nothing is asked for, by request or key, that LiteLLM does on its ordinary way only."""
-    headers = any(name.startswith("x-litellm-") and name != "x-litellm-tags" for name in request.headers)
+    headers = any(name.startswith(("x-litellm-", "x-pass-")) for name in request.headers)
     renames = bool(key.aliases or key.team_model_aliases)
-    return not headers and not renames and pass_through.passes(route, body, _is_litellms)
+    # LiteLLM sets tokens a minute aside before a request, and reads how many of its ordinary requests only.
+    by_token = any(getattr(key, name, None) for name in _TOKEN_LIMITS) or any(
+        "tpm" in name for kept in (key.metadata, key.team_metadata) for name in kept or ()
+    )
+    return not headers and not renames and not by_token and pass_through.passes(route, body, _is_litellms)
 
 
 def _endpoint(route: str) -> Callable[..., Awaitable[Any]]:
@@ -145,21 +158,27 @@ def _endpoint(route: str) -> Callable[..., Awaitable[Any]]:
     return endpoint
 
 
-def _client(request: Request) -> dict[str, Any]:
-    """What the books say of who asked, as on LiteLLM's ordinary way. It does not reach the engine."""
+def _client(request: Request, metadata: Any) -> dict[str, Any]:
+    """What the books say of who asked, as on LiteLLM's ordinary way. It does not reach the engine.
+
+    The client's own metadata stands apart, as LiteLLM would take some of its names for its own.
+    """
     return {
+        "requester_metadata": metadata,
         "user_agent": request.headers.get("user-agent"),
         "requester_ip_address": request.client.host if request.client else None,
     }
 
 
 async def _pass(route: str, request: Request, body: dict[str, Any], to: Target, key: UserAPIKeyAuth) -> Response:
+    sent = pass_through.complete(route, body, to)
+    sent["litellm_metadata"] = _client(request, sent.pop("metadata", None))
     response: Response = await pass_through_request(
         request=request,
         target=to.base + _spelled(route),
         custom_headers={"Authorization": f"Bearer {to.key}"},
         user_api_key_dict=key,
-        custom_body={**pass_through.complete(route, body, to), "litellm_metadata": _client(request)},
+        custom_body=sent,
         stream=bool(body.get("stream")),
         cost_per_request=0.0,
         timeout=to.timeout,
@@ -191,17 +210,25 @@ def _spelled(route: str) -> str:
     return route.replace("/messages", "/%6Dessages")
 
 
-async def _relay(route: str, stream: Any, events: Events, record: Any, key: UserAPIKeyAuth) -> AsyncIterator[bytes]:
+async def _relay(route: str, stream: Any, events: Events, record: Any, key: UserAPIKeyAuth) -> AsyncGenerator[bytes]:
     sent = complete = False
+    # Where LiteLLM finds the request's place again, whoever ends this: the collector may, from another request's context.
+    context = contextvars.copy_context()
     try:
         async for piece in stream:
             piece = events.take(piece)
+            if events.error and not sent:
+                phase = gateway_errors.current_phase()
+                if gateway_errors.says_away(gateway_errors.UNAVAILABLE, events.error, phase):
+                    raise gateway_errors.unavailable(phase)
             if piece:
                 sent = True
                 yield piece
-        complete = True
+        complete = not events.error
         if events.rest():
             yield events.rest()
+    except ProxyException:
+        raise
     except Exception as error:  # LiteLLM has told the log
         away = gateway_errors.unavailable(gateway_errors.current_phase())
         if not sent:
@@ -211,13 +238,14 @@ async def _relay(route: str, stream: Any, events: Events, record: Any, key: User
         if record is not None:
             record.model_call_details[_COUNTED] = {"usage": events.usage, "events": events.seen, "complete": complete}
         with anyio.CancelScope(shield=True):
-            await _release(key)
+            await asyncio.create_task(_release(key), context=context)
 
 
-async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
+async def _chain(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    async with contextlib.aclosing(rest):
+        yield first
+        async for piece in rest:
+            yield piece
 
 
 async def _release(key: UserAPIKeyAuth) -> None:

@@ -25,6 +25,17 @@ _OTHER_ROUTES = """
     reasoning_effort skip_special_tokens include_stop_str_in_output max_completion_tokens parallel_tool_calls
 """
 _NOT_ANTHROPICS = frozenset(_OTHER_ROUTES.split())
+# What LiteLLM itself reads in a request's `metadata`; any other is the client's own and only kept.
+_METADATA = {
+    "tags",
+    "spend_logs_metadata",
+    "guardrails",
+    "session_id",
+    "trace_id",
+    "trace_name",
+    "trace_user_id",
+    "model_info",
+}
 # Of a deployment's parameters, those that say how to reach the engine, not what a request gets.
 _CONNECTION = {"model", "api_base", "api_key", "timeout", "num_retries", "max_tokens", "max_output_tokens"}
 _PROVIDER = "hosted_vllm/"
@@ -85,6 +96,9 @@ def passes(route: str, body: Mapping[str, Any], is_litellms: Callable[[str], boo
         return False
     if not isinstance(body.get("stream_options") or {}, Mapping):
         return False
+    metadata = body.get("metadata") or {}
+    if not isinstance(metadata, Mapping) or not _METADATA.isdisjoint(metadata):
+        return False
     return not any(
         name in _OF_LITELLM or (name in _OF_A_STORE and body[name]) or (name != "metadata" and is_litellms(name))
         for name in body
@@ -107,23 +121,31 @@ def counts_on_demand(route: str) -> bool:
     return route in ("/v1/chat/completions", "/v1/completions")
 
 
+# How an event begins by which vLLM ends a stream that it cannot go on with.
+_ERRORS = (b'data: {"error":', b"event: error\n")
+
+
 class Events:
     """Looks at a stream of server-sent events as it goes by.
 
     Attributes:
         seen: how many events went by.
+        error: the event by which the engine said that it gives up; empty if it did not.
     """
 
     def __init__(self, hide_usage: bool) -> None:
         """hide_usage: leave the event out that only carries the count, which the client did not ask for."""
         self._hide, self._rest, self._counted = hide_usage, b"", b""
         self.seen = 0
+        self.error = ""
 
     def take(self, piece: bytes) -> bytes:
         """Whole events of what has arrived, as they are to go on; the beginning of the next one is kept back."""
         whole, end, self._rest = (self._rest + piece).rpartition(b"\n\n")
         piece = whole + end
         self.seen += piece.count(b"\n\n")
+        if not self.error and (piece.startswith(_ERRORS) or any(b"\n\n" + error in piece for error in _ERRORS)):
+            self.error = next(event for event in piece.split(b"\n\n") if event.startswith(_ERRORS)).decode(errors="replace")
         # Inside a JSON text these quotes would be escaped: only the engine itself can have written them.
         if b'"usage":{' in piece:
             self._counted = piece
@@ -140,7 +162,7 @@ class Events:
     def usage(self) -> dict[str, int]:
         """What the engine counted, as it said it last; empty until then."""
         for event in reversed(self._counted.split(b"\n\n")):
-            found = usage_of(_json(event.rpartition(b"data: ")[2]))
+            found = usage_of(_json(event.partition(b"data: ")[2]))
             if found:
                 return found
         return {}

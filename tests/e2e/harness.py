@@ -84,7 +84,9 @@ class Stack:
 
     def run(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """`./runMe.sh ARGUMENTS` with more environment."""
-        self.changed |= arguments[:1] not in [(name,) for name in ("status", "config", "logs", "models", "releases", "bench")]
+        self.changed |= arguments[:1] not in [
+            (name,) for name in ("status", "config", "logs", "models", "releases", "bench")
+        ]
         done = subprocess.run(
             [str(REPOSITORY / "runMe.sh"), *arguments],
             env={**self.env, **environment},

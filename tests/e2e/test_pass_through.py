@@ -97,6 +97,18 @@ def test_what_only_litellm_can_do_takes_its_own_way(stack: Stack, key: dict[str,
     assert rows(stack, key, 1) == [("acompletion", *tokens(answer["usage"]), "vllm_agent")]
 
 
+def test_a_limit_of_tokens_a_minute_is_kept(stack: Stack) -> None:
+    """By LiteLLM's ordinary way, which sets tokens aside before it knows how many there will be."""
+    master = stack.secret("LITELLM_MASTER_KEY")
+    made = stack.call("/key/generate", {"tpm_limit": 60}, key=master)[1]
+    body = {"model": "vllm_agent", **ROUTES["/v1/chat/completions"]}
+    statuses = [stack.call("/v1/chat/completions", body, key=made["key"])[0] for _ in range(4)]
+    assert statuses[0] == 200
+    assert statuses[-1] == 429
+    assert rows(stack, made, 1)[0][0] == "acompletion"
+    stack.call("/key/delete", {"keys": [made["key"]]}, key=master)
+
+
 @pytest.mark.parametrize("path", ROUTES)
 def test_a_key_for_another_model_is_refused(stack: Stack, path: str) -> None:
     master = stack.secret("LITELLM_MASTER_KEY")

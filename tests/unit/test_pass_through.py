@@ -69,6 +69,8 @@ def test_plain_requests_pass(route: str, body: dict[str, Any]) -> None:
         ("/v1/chat/completions", {"timeout": 3}),
         ("/v1/chat/completions", {"extra_body": {}}),
         ("/v1/chat/completions", {"stream_options": "yes"}),
+        ("/v1/chat/completions", {"metadata": {"tags": ["a"]}}),
+        ("/v1/chat/completions", {"metadata": "text"}),
         ("/v1/messages", {"repetition_penalty": 1.2}),
         ("/v1/responses", {"previous_response_id": "resp_1"}),
         ("/v1/responses", {"background": True}),
@@ -149,8 +151,19 @@ def test_the_last_count_of_messages_and_responses() -> None:
     messages.take(event({"type": "message_delta", "usage": last}, "message_delta") + event({"type": "message_stop"}))
     assert messages.usage == {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
     responses = Events(hide_usage=False)
-    responses.take(event({"type": "response.completed", "response": {"usage": {"input_tokens": 5, "output_tokens": 6}}}))
+    done = {"output_text": "data: [DONE]\n\ndata: x", "usage": {"input_tokens": 5, "output_tokens": 6}}
+    responses.take(event({"type": "response.completed", "response": done}, "response.completed"))
     assert responses.usage == {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}
+
+
+@pytest.mark.parametrize("last", [event({"error": {"message": "lost"}}), event({"type": "error"}, "error")])
+@pytest.mark.parametrize("before", [b"", CHAT[0]])
+def test_an_error_in_a_stream_is_noticed(before: bytes, last: bytes) -> None:
+    events = Events(hide_usage=True)
+    assert events.take(before + event({"choices": [{"delta": {"content": '{"error":'}}]})) != b""
+    assert events.error == ""
+    assert events.take(before + last + b"data: [DONE]\n\n").endswith(b"[DONE]\n\n")
+    assert events.error == last.decode().strip()
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"usage": None}, {"usage": {}}, {"error": {"message": "x"}}])
