@@ -22,7 +22,8 @@ _main() {
   prepare_database
   drop_privileges
   offer_local_key &
-  exec "${as_user[@]}" litellm --config "$config" --host "${LITELLM_HOST:?}" --port "${LITELLM_PORT:?}"
+  read_start
+  exec "${as_user[@]}" "${start[@]}" --config "$config" --host "${LITELLM_HOST:?}" --port "${LITELLM_PORT:?}"
 }
 
 # Only `docker compose` by itself gets here with such a combination: ./runMe.sh refuses it before anything starts.
@@ -98,6 +99,15 @@ import os, sys
 uid, gid = map(int, sys.argv[1].split(":"))
 os.setgroups([]), os.setgid(gid), os.setuid(uid)
 os.execvp(sys.argv[2], sys.argv[2:])' "$GATEWAY_USER")
+}
+
+# LiteLLM's own Python and a quicker way in; its command itself where that does not begin with the name of its Python.
+start=(litellm)
+read_start() {
+  local line
+  IFS= read -r line <"$(command -v litellm)"
+  line=${line#'#!'}
+  [[ ${line##*/} != python* || ! -x $line ]] || start=("$line" "$scripts/litellm_start.py")
 }
 
 # sk-FAKE is an ordinary key with a limit, made or brought up to date once the gateway answers.

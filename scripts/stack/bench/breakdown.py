@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
@@ -33,7 +33,10 @@ class Start:
         """For JSON: seconds and bytes."""
         return {
             "moments": {name: round(value, 3) for name, value in self.moments.items()},
-            "spans": [{**asdict(span), "seconds": round(span.seconds, 3)} for span in spans(self)],
+            "spans": [
+                {"name": one.name, "begin": round(one.begin, 3), "end": round(one.end, 3), "seconds": round(one.seconds, 3)}
+                for one in spans(self)
+            ],
             "memory": self.memory,
         }
 
