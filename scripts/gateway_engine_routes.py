@@ -227,8 +227,6 @@ async def _relay(route: str, stream: Any, events: Events, record: Any, key: User
         complete = not events.error
         if events.rest():
             yield events.rest()
-    except ProxyException:
-        raise
     except Exception as error:  # LiteLLM has told the log
         away = gateway_errors.unavailable(gateway_errors.current_phase())
         if not sent:
