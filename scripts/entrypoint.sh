@@ -29,6 +29,7 @@ _main() {
   read_command
   report_phases
   keep_compiled
+  keep_connections
   # Without the assignments before it: somebody may have put a secret among them.
   echo "starting: ${command[*]:$(first_argument)}"
   drop_privileges
@@ -78,6 +79,12 @@ report_phases() {
 keep_compiled() {
   local caches=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
   [[ -z $caches ]] || export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$caches/torchinductor}
+}
+
+# vLLM closes a connection that was idle for 5 s, the gateway keeps it for 15 (120 in some versions of LiteLLM): a request
+# sent in the moment of the closing would be lost.
+keep_connections() {
+  export VLLM_HTTP_TIMEOUT_KEEP_ALIVE=${VLLM_HTTP_TIMEOUT_KEEP_ALIVE:-150}
 }
 
 # What was accepted at the last `up` is what runs, whatever has been edited since: its files are not made again.

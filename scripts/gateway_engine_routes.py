@@ -1,11 +1,11 @@
-"""The engine's own APIs on the gateway's ordinary addresses, by LiteLLM's pass-through, as a LiteLLM callback.
+"""The engine's own APIs on the gateway's ordinary addresses, by LiteLLM's pass-through.
 
 LiteLLM's ordinary way takes every piece of a stream apart and builds it anew, twice: about half a millisecond of the
 one thread it has, for each token of everybody. vLLM speaks the same four APIs itself. So a request that needs nothing
 of LiteLLM's but the key, the limit and the books goes through `pass_through_request`, the function behind LiteLLM's
 `pass_through_endpoints`; any other takes the ordinary way. That setting by itself cannot be used: it refuses paths
 LiteLLM has already, knows no model names and no defaults, ignores a key's list of models, and counts no tokens.
-Loaded by gateway_pass_through.py; the rules are in stack/pass_through.py.
+Loaded by gateway_pass_through.py; the rules are in stack/pass_through.py, the usage records in gateway_engine_usage.py.
 """
 
 from __future__ import annotations
@@ -13,22 +13,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import gc
-import importlib.util
-import json
 import os
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextvars import ContextVar
 from typing import Any
 
 import anyio
-import litellm
 from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from litellm.anthropic_interface.exceptions import AnthropicExceptionMapping
-from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy import proxy_server
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 from litellm.proxy.anthropic_endpoints.endpoints import anthropic_response
@@ -41,13 +34,11 @@ from litellm.proxy.pass_through_endpoints.pass_through_endpoints import pass_thr
 from litellm.proxy.response_api_endpoints.endpoints import responses_api
 from litellm.types.utils import all_litellm_params
 
+import gateway_engine_usage
 import gateway_errors
 from stack import pass_through
 from stack.pass_through import Events, Target
 
-# LiteLLM's record of the request that is under way, for the usage that only the stream's end tells.
-_record: ContextVar[Any] = ContextVar("record", default=None)
-_COUNTED = "engine_usage"
 _TOKEN_LIMITS = tuple(name for name in UserAPIKeyAuth.model_fields if "tpm" in name)
 _AUTHENTICATED: Any = Depends(user_api_key_auth)
 _is_litellms = frozenset(all_litellm_params).__contains__
@@ -57,55 +48,6 @@ _ORDINARY: dict[str, Callable[..., Awaitable[Any]]] = {
     "/v1/messages": anthropic_response,
     "/v1/responses": responses_api,
 }
-
-
-class EngineRoutes(CustomLogger):  # type: ignore[misc]
-    """Keeps the books of requests that were passed through."""
-
-    async def async_pre_call_hook(
-        self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
-    ) -> dict[str, Any]:
-        """Changes nothing; remembers LiteLLM's record of the request."""
-        if call_type == "pass_through_endpoint":
-            _record.set(data.get("litellm_logging_obj"))
-        return data
-
-    async def async_logging_hook(self, kwargs: dict[str, Any], result: Any, call_type: str) -> tuple[dict[str, Any], Any]:
-        """Put the engine's own count where LiteLLM's spend rows, budgets and metrics look for it."""
-        passed = kwargs.get("passthrough_logging_payload")
-        if call_type != "pass_through_endpoint" or not passed:
-            return kwargs, result
-        usage = pass_through.usage_of(passed.get("response_body"))
-        if _COUNTED in kwargs:
-            usage = kwargs[_COUNTED]["usage"]
-            if not kwargs[_COUNTED]["complete"]:
-                request = passed.get("request_body") or {}
-                usage = await asyncio.to_thread(_estimate, request, kwargs[_COUNTED]["events"], usage)
-        answer = {"id": kwargs.get("litellm_call_id"), "model": kwargs.get("model"), "usage": usage}
-        payload = kwargs.get("standard_logging_object")
-        if payload is not None:
-            names = ("prompt_tokens", "completion_tokens", "total_tokens")
-            payload.update({name: usage.get(name, 0) for name in names})
-        kwargs["combined_usage_object"] = litellm.Usage(**usage)  # where the counter of tokens a minute looks
-        if kwargs.get("stream"):
-            kwargs["async_complete_streaming_response"] = answer
-        return kwargs, answer
-
-
-engine_routes = EngineRoutes()
-
-
-def _estimate(body: dict[str, Any], events: int, told: dict[str, int]) -> dict[str, int]:
-    """The count of a stream that was broken off before the engine told it; LiteLLM estimates such prompts too."""
-    read = told.get("prompt_tokens", 0)
-    if not read:
-        if body.get("messages"):
-            read = litellm.token_counter(model="", messages=body["messages"], use_default_image_token_count=True)
-        else:
-            asked = body.get("prompt") or body.get("input")
-            read = litellm.token_counter(model="", text=asked if isinstance(asked, str) else json.dumps(asked))
-    wrote = max(events, told.get("completion_tokens", 0))
-    return {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
 
 
 def _deployment(model: Any) -> dict[str, Any] | None:
@@ -183,7 +125,7 @@ async def _pass(route: str, request: Request, body: dict[str, Any], to: Target, 
         cost_per_request=0.0,
         timeout=to.timeout,
     )
-    record = _record.get()
+    record = gateway_engine_usage.current_record()
     if response.status_code >= 500:
         response = await _whole(response)
         phase = gateway_errors.current_phase()
@@ -233,8 +175,7 @@ async def _relay(route: str, stream: Any, events: Events, record: Any, key: User
             raise away from error
         yield pass_through.broken(route, away.message)  # the status 200 is out already
     finally:
-        if record is not None:
-            record.model_call_details[_COUNTED] = {"usage": events.usage, "events": events.seen, "complete": complete}
+        gateway_engine_usage.counted(record, events, complete)
         with anyio.CancelScope(shield=True):
             await asyncio.create_task(_release(key), context=context)
 
@@ -266,8 +207,8 @@ def _anthropic(error: ProxyException, request: Request) -> JSONResponse:
     return JSONResponse(body, status, headers=dict(error.headers or {}))
 
 
-def _add_routes() -> None:
-    """Before LiteLLM's own: the first route that fits is taken."""
+def add() -> None:
+    """Put the routes before LiteLLM's own: the first one that fits is taken."""
     ours = [
         APIRoute(path, _endpoint(route), methods=["POST"], response_model=None, include_in_schema=False)
         for route in pass_through.LIMITS
@@ -276,17 +217,3 @@ def _add_routes() -> None:
     routes = proxy_server.app.router.routes
     if not any(getattr(entry, "name", "") == "endpoint" for entry in routes[: len(ours)]):
         routes[:0] = ours
-
-
-def _save_time() -> None:
-    """What costs every request although it does nothing."""
-    if importlib.util.find_spec("opentelemetry") is None:
-        # LiteLLM 1.108 looks for these twice a request, and Python reads them from the disk each time to see them fail.
-        for name in ("logger", "plumbing.context"):
-            sys.modules.setdefault(f"litellm.integrations.otel.{name}", None)  # type: ignore[arg-type]
-    # A million objects that stay for good: without this a full collection stops all streams for a third of a second.
-    gc.freeze()
-
-
-_add_routes()
-_save_time()

@@ -23,7 +23,10 @@ _main() {
   drop_privileges
   offer_local_key &
   read_start
-  exec "${as_user[@]}" "${start[@]}" --config "$config" --host "${LITELLM_HOST:?}" --port "${LITELLM_PORT:?}"
+  # Longer than clients keep an idle connection (the OpenAI SDKs 5 s, Go 90 s): at LiteLLM's 5 s it closes some in the
+  # moment a request is sent on them.
+  exec "${as_user[@]}" "${start[@]}" --config "$config" --host "${LITELLM_HOST:?}" --port "${LITELLM_PORT:?}" \
+    --keepalive_timeout 150
 }
 
 # Only `docker compose` by itself gets here with such a combination: ./runMe.sh refuses it before anything starts.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import subprocess
+import time
+from typing import Any
 
 import anthropic
 
@@ -48,6 +51,22 @@ def test_anthropic_sdk_streaming(stack: Stack) -> None:
         model="smollm2-135m", max_tokens=64, extra_body={"temperature": 0}, messages=[{"role": "user", "content": QUESTION}]
     ) as stream:
         assert "Paris" in "".join(stream.text_stream)
+
+
+def test_an_idle_connection_outlives_its_client(stack: Stack) -> None:
+    """Who closes first loses what is sent in that moment: clients and the gateway keep theirs for 5 s and more."""
+    ports = {"gateway": (stack.port, "/health/liveliness"), "engine": (stack.engine_port, "/health")}
+    open_ones = {part: http.client.HTTPConnection("127.0.0.1", port, timeout=30) for part, (port, _) in ports.items()}
+    sockets: dict[str, Any] = {}
+    for round_number in range(2):
+        for part, connection in open_ones.items():
+            connection.request("GET", ports[part][1])
+            answer = connection.getresponse()
+            assert (part, answer.status) == (part, 200)
+            answer.read()
+            assert connection.sock is sockets.setdefault(part, connection.sock), f"the {part} closed its connection"
+        if not round_number:
+            time.sleep(6.5)
 
 
 def test_the_curl_that_up_prints(stack: Stack) -> None:

@@ -111,6 +111,13 @@ def test_starts_what_was_planned(entry: Entry) -> None:
     assert out.splitlines()[-1].startswith("starting: vllm serve ")
 
 
+def test_idle_connections_are_kept_longer_than_the_gateway_keeps_them(entry: Entry) -> None:
+    assert entry.run(MODEL="minilm")[0] == 42
+    assert int(entry.recorded()["env"]["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"]) > 120
+    assert entry.run(MODEL="minilm", VLLM_HTTP_TIMEOUT_KEEP_ALIVE="7")[0] == 42
+    assert entry.recorded()["env"]["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"] == "7"
+
+
 def test_default_model(entry: Entry) -> None:
     assert entry.run()[0] == 42
     assert entry.recorded()["argv"][:2] == ["serve", "zai-org/GLM-4.7-Flash"]
