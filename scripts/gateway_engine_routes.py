@@ -18,13 +18,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
-from fastapi import Depends, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+import httpx
+from fastapi import Depends, HTTPException, Request, Response
+from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
-from litellm.anthropic_interface.exceptions import AnthropicExceptionMapping
+from litellm.llms.custom_httpx.http_handler import get_async_httpx_client
 from litellm.proxy import proxy_server
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
-from litellm.proxy.anthropic_endpoints.endpoints import anthropic_response
+from litellm.proxy.anthropic_endpoints import endpoints as anthropic_endpoints
 from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
 from litellm.proxy.common_utils.http_parsing_utils import _read_request_body
 from litellm.proxy.pass_through_endpoints.pass_through_endpoints import (
@@ -32,28 +33,40 @@ from litellm.proxy.pass_through_endpoints.pass_through_endpoints import (
 )
 from litellm.proxy.pass_through_endpoints.pass_through_endpoints import pass_through_request
 from litellm.proxy.response_api_endpoints.endpoints import responses_api
+from litellm.types.llms.custom_http import httpxSpecialProvider
 from litellm.types.utils import all_litellm_params
 
 import gateway_engine_usage
 import gateway_errors
+import gateway_models
+import gateway_refusals
 from stack import pass_through
 from stack.pass_through import Events, Target
 
+
+async def _object(request: Request) -> dict[str, Any]:
+    """A request's body, read before LiteLLM checks the key, as it fails over one that is a list."""
+    body = await _read_request_body(request)
+    if not isinstance(body, dict):
+        raise ProxyException("the request's body is no JSON object", "invalid_request_error", None, 400)
+    return body
+
+
 _TOKEN_LIMITS = tuple(name for name in UserAPIKeyAuth.model_fields if "tpm" in name)
 _AUTHENTICATED: Any = Depends(user_api_key_auth)
+_BODY: Any = Depends(_object)
 _is_litellms = frozenset(all_litellm_params).__contains__
 _ORDINARY: dict[str, Callable[..., Awaitable[Any]]] = {
     "/v1/chat/completions": proxy_server.chat_completion,
     "/v1/completions": proxy_server.completion,
-    "/v1/messages": anthropic_response,
+    "/v1/messages": anthropic_endpoints.anthropic_response,
     "/v1/responses": responses_api,
 }
 
 
 def _deployment(model: Any) -> dict[str, Any] | None:
     """The one deployment that serves a model by this name."""
-    router = proxy_server.llm_router
-    found = [entry for entry in (router.model_list if router else ()) if entry["model_name"] == model]
+    found = gateway_models.entries(model)
     return found[0] if len(found) == 1 else None
 
 
@@ -80,22 +93,20 @@ def _is_plain(route: str, request: Request, body: dict[str, Any], key: UserAPIKe
 
 def _endpoint(route: str) -> Callable[..., Awaitable[Any]]:
     async def endpoint(
-        request: Request, fastapi_response: Response, user_api_key_dict: UserAPIKeyAuth = _AUTHENTICATED
+        request: Request,
+        fastapi_response: Response,
+        body: dict[str, Any] = _BODY,
+        user_api_key_dict: UserAPIKeyAuth = _AUTHENTICATED,
     ) -> Any:
-        body = await _read_request_body(request)
         deployment = _deployment(body.get("model"))
         to = _target(deployment) if deployment else None
         if deployment is None or to is None or not _is_plain(route, request, body, user_api_key_dict):
             return await _ORDINARY[route](
                 request=request, fastapi_response=fastapi_response, user_api_key_dict=user_api_key_dict
             )
-        try:
-            setattr(request.state, MODEL_INFO, deployment.get("model_info"))
-            return await _pass(route, request, body, to, user_api_key_dict)
-        except ProxyException as error:
-            if route == "/v1/messages":
-                return _anthropic(error, request)
-            raise
+        setattr(request.state, MODEL_INFO, deployment.get("model_info"))
+        answer = _pass(route, request, body, to, user_api_key_dict)
+        return await _unless_client_leaves(request, user_api_key_dict, answer)
 
     return endpoint
 
@@ -110,6 +121,63 @@ def _client(request: Request, metadata: Any) -> dict[str, Any]:
         "user_agent": request.headers.get("user-agent"),
         "requester_ip_address": request.client.host if request.client else None,
     }
+
+
+async def _unless_client_leaves(request: Request, key: UserAPIKeyAuth, answer: Awaitable[Response]) -> Response:
+    """An answer, unless its client goes away before its beginning: then the engine is told to stop, by a closed connection.
+
+    Once a stream has begun, Starlette does the same.
+    """
+    waiting = asyncio.current_task()
+    assert waiting is not None
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        waiting.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        if not left:
+            raise
+        waiting.uncancel()
+        gone = HTTPException(499, "the client went away before the answer")
+        await proxy_server.proxy_logging_obj.post_call_failure_hook(
+            user_api_key_dict=key, original_exception=gone, request_data={**await _read_request_body(request)}
+        )
+        await _release(key)
+        return Response(status_code=499)
+    finally:
+        watcher.cancel()
+
+
+async def _count_tokens(
+    request: Request, body: dict[str, Any] = _BODY, user_api_key_dict: UserAPIKeyAuth = _AUTHENTICATED
+) -> Any:
+    """/v1/messages/count_tokens by the engine's own tokenizer and template; LiteLLM would estimate.
+
+    Nothing is generated, so it takes no place among the key's requests and is in no record.
+    """
+    deployment = _deployment(body.get("model"))
+    if deployment is None:
+        raise gateway_refusals.unknown_model(body.get("model"), user_api_key_dict)
+    to = _target(deployment)
+    if to is None:
+        return await anthropic_endpoints.count_tokens(request=request, user_api_key_dict=user_api_key_dict)
+    client = get_async_httpx_client(llm_provider=httpxSpecialProvider.PassThroughEndpoint)
+    sent = {**body, "model": to.model}
+    try:
+        answer = await client.client.post(
+            f"{to.base}/v1/messages/count_tokens", json=sent, headers={"Authorization": f"Bearer {to.key}"}
+        )
+    except httpx.HTTPError as error:
+        raise gateway_errors.unavailable(gateway_errors.current_phase()) from error
+    return Response(answer.content, answer.status_code, media_type="application/json")
 
 
 async def _pass(route: str, request: Request, body: dict[str, Any], to: Target, key: UserAPIKeyAuth) -> Response:
@@ -199,14 +267,6 @@ async def _whole(response: Response) -> Response:
     return Response(text, response.status_code, media_type="application/json")
 
 
-def _anthropic(error: ProxyException, request: Request) -> JSONResponse:
-    status = int(error.code) if str(error.code).isdigit() else 500
-    body = AnthropicExceptionMapping.transform_to_anthropic_error(
-        status_code=status, raw_message=error.message, request_id=request.headers.get("x-request-id")
-    )
-    return JSONResponse(body, status, headers=dict(error.headers or {}))
-
-
 def add() -> None:
     """Put the routes before LiteLLM's own: the first one that fits is taken."""
     ours = [
@@ -214,6 +274,8 @@ def add() -> None:
         for route in pass_through.LIMITS
         for path in ((route, route.removeprefix("/v1")) if route != "/v1/messages" else (route,))
     ]
+    count = "/v1/messages/count_tokens"
+    ours.append(APIRoute(count, _count_tokens, methods=["POST"], response_model=None, include_in_schema=False))
     routes = proxy_server.app.router.routes
     if not any(getattr(entry, "name", "") == "endpoint" for entry in routes[: len(ours)]):
         routes[:0] = ours

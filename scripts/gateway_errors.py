@@ -19,6 +19,7 @@ from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy._types import ProxyException
 
+import gateway_refusals
 from stack import engine_phase
 
 UNAVAILABLE = 503
@@ -31,7 +32,7 @@ _stream: ContextVar[Any] = ContextVar("stream", default=None)
 
 
 class EngineAway(CustomLogger):  # type: ignore[misc]
-    """Replaces the error of requests that failed because the engine was not there."""
+    """Replaces the error of requests that failed because the engine was not there, and those that mislead."""
 
     async def async_post_call_response_headers_hook(
         self, data: dict[str, Any], user_api_key_dict: Any, response: Any, **_: Any
@@ -50,14 +51,18 @@ class EngineAway(CustomLogger):  # type: ignore[misc]
     ) -> HTTPException | None:
         """The error the client gets instead; None leaves it as it is."""
         phase = current_phase()
-        if not is_away(original_exception, phase, passed_through="passthrough_logging_payload" in request_data):
+        changed: ProxyException | None
+        if is_away(original_exception, phase, passed_through="passthrough_logging_payload" in request_data):
+            changed = unavailable(phase)
+        else:
+            changed = gateway_refusals.better(original_exception, request_data, user_api_key_dict)
+        if changed is None:
             return None
-        changed = unavailable(phase)
-        message, headers = changed.message, dict(changed.headers)
+        message, headers, status = changed.message, dict(changed.headers), int(changed.code)
         _change(original_exception, changed, headers)
         if str(getattr(user_api_key_dict, "request_route", "")).startswith("/v1/messages"):
             return None  # LiteLLM would end a stream that has begun without a word
-        return HTTPException(UNAVAILABLE, message, dict(headers))
+        return HTTPException(status, message, dict(headers))
 
 
 def is_away(error: BaseException, phase: engine_phase.Phase, passed_through: bool = False) -> bool:
@@ -110,7 +115,7 @@ def _change(error: Exception, changed: ProxyException, headers: dict[str, str]) 
     it has. Of errors, it gives only a ProxyException's headers to the client.
     """
     error.args = changed.args
-    vars(error).update(vars(changed), status_code=UNAVAILABLE)
+    vars(error).update(vars(changed), status_code=int(changed.code))
     with contextlib.suppress(TypeError):  # an exception of another layout: only the header is missing then
         error.__class__ = ProxyException
     stream = _stream.get()

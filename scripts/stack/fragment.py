@@ -17,6 +17,8 @@ from stack.values import parse_number, parse_size
 from stack.yaml_source import Document
 
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
+_ALIAS = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*\Z")
+RESERVED_NAME = "vllm_agent"
 _CATALOGUE = Path(__file__).parent / "catalogue"
 # The stack decides these itself: a fragment that set them would point the gateway somewhere else.
 OWNED_PARAMS = frozenset({"model", "api_base", "base_url", "api_key", "custom_llm_provider", "messages", "model_list"})
@@ -50,6 +52,7 @@ class Fragment(BaseModel):
         env: environment variables for the engine.
         litellm: LiteLLM parameters for this model; they win over vars.env.
         description: one line for `./runMe.sh models`.
+        aliases: further names the model answers to, for clients that insist on one.
         context: the model's own context length in tokens, when the command does not give --max-model-len.
         image: base image for this model, instead of VLLM_IMAGE.
         revision: the commit of the Hugging Face repository to serve.
@@ -61,12 +64,23 @@ class Fragment(BaseModel):
     env: dict[str, Any] = {}
     litellm: dict[str, Any] = {}
     description: str = ""
+    aliases: list[str] = []
     context: int | None = None
     image: str | None = None
     revision: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._/-]+$")
     weights: Weights | None = None
 
     _document: Document = PrivateAttr()
+
+    @field_validator("aliases")
+    @classmethod
+    def _aliases(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not _ALIAS.match(name):
+                raise ValueError(f"{name!r} is not a model's name: letters, digits and . _ : / -")
+        if len(set(names)) < len(names) or RESERVED_NAME in names:
+            raise ValueError(f"a name twice, or {RESERVED_NAME}, which every model has")
+        return names
 
     @field_validator("context", mode="before")
     @classmethod
@@ -145,6 +159,8 @@ def _schema_problems(error: ValidationError, document: Document) -> Iterable[Pro
             yield Problem(document.place(path[:-1]), f"{dotted}: missing", _MISSING.get(dotted, ""))
         elif kind == "string_type":
             yield Problem(document.place(path), f"{dotted}: expected text, got {_kind(detail['input'])}", "put it in quotes")
+        elif kind == "list_type":
+            yield Problem(document.place(path), f"{dotted}: expected a list, got {_kind(detail['input'])}")
         elif kind in ("dict_type", "model_type"):
             yield Problem(document.place(path), f"{dotted}: expected keys with values, got {_kind(detail['input'])}")
         else:

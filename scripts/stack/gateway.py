@@ -10,10 +10,13 @@ import jinja2
 
 from stack import command
 from stack.errors import ConfigError, Problem
+from stack.fragment import RESERVED_NAME
 from stack.settings import Resolved, Served, Value
 from stack.values import parse_vllm_size
 
-CANONICAL_NAME = "vllm_agent"
+CANONICAL_NAME = RESERVED_NAME
+# Claude Code asks for its models by names such as claude-sonnet-5, whatever it is told, for some of its requests.
+CLAUDE_NAMES = "claude-*"
 # What vLLM takes as a default from --override-generation-config (vllm/config/model.py: get_diff_sampling_param).
 # max_new_tokens is left out: there it is a cap that a request cannot exceed, not a default.
 GENERATION_PARAMS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
@@ -62,14 +65,17 @@ def _dumps(value: Any, **options: Any) -> str:
 def deployment(served: Served, resolved: Resolved) -> dict[str, Any]:
     """What the template needs of one served model: names, litellm_params, model_info.
 
-    A served model answers to its fragment's name; the first one also to `vllm_agent`.
+    A served model answers to its fragment's name and aliases; the first one also to `vllm_agent`, and if it generates
+    to every name that begins with `claude-`.
     """
-    names = [served.name]
+    names = [served.name, *served.fragment.aliases]
     if served is resolved.models[0]:
         names.insert(0, CANONICAL_NAME)
+        if not is_pooling(served):
+            names.append(CLAUDE_NAMES)
     params: dict[str, Any] = {
         # hosted_vllm/, not openai/: with the latter /v1/messages goes to the engine's /v1/responses and loses top_k.
-        "model": f"hosted_vllm/{names[0]}",
+        "model": f"hosted_vllm/{served.name}",
         "api_base": f"{engine_url(resolved)}/v1",
         "api_key": "os.environ/VLLM_API_KEY",
         "timeout": served.params["timeout"].value,
@@ -80,7 +86,12 @@ def deployment(served: Served, resolved: Resolved) -> dict[str, Any]:
     limit = context_length(served)
     if limit:
         info["max_input_tokens"] = limit
-    return {"names": names, "params": params, "info": info}
+    return {"names": list(dict.fromkeys(names)), "params": params, "info": info}
+
+
+def engine_names(served: Served) -> tuple[str, ...]:
+    """What the engine lists; the first one is what its answers and metrics call the model."""
+    return tuple(dict.fromkeys((served.name, CANONICAL_NAME, *served.fragment.aliases)))
 
 
 def engine_url(resolved: Resolved) -> str:

@@ -21,6 +21,8 @@ from stack.runtime.probe import reachable
 
 LOCAL_KEY = "sk-FAKE"
 ALIAS = "local"
+# LiteLLM's own groups, and what OpenAI's `models.retrieve` asks, which they leave out.
+ROUTES = ("llm_api_routes", "info_routes", "/v1/models/*", "/models/*")
 
 
 class Gateway:
@@ -75,7 +77,7 @@ def provision(gateway: Gateway, enabled: bool, limit: int) -> str:
             return "the local key is off"
         _expect(gateway.call("/key/delete", {"keys": [LOCAL_KEY]}))
         return "the local key was removed"
-    wanted = {"key": LOCAL_KEY, "max_parallel_requests": limit, "allowed_routes": ["llm_api_routes", "info_routes"]}
+    wanted = {"key": LOCAL_KEY, "max_parallel_requests": limit, "allowed_routes": list(ROUTES)}
     # A deleted key may still be shown for a while; then there is nothing to bring up to date.
     if exists and gateway.call("/key/update", wanted)[0] == 200:
         return f"the local key's limit is {limit}"

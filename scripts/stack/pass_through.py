@@ -47,6 +47,7 @@ class Target:
 
     Attributes:
         base: its address, without a path.
+        model: the model's name there.
         key: its key.
         timeout: seconds until a request is given up; None is LiteLLM's own default.
         defaults: parameters a request gets when it does not give them itself.
@@ -54,6 +55,7 @@ class Target:
     """
 
     base: str
+    model: str
     key: str
     timeout: float | None
     defaults: Mapping[str, Any]
@@ -77,11 +79,17 @@ def target(params: Mapping[str, Any], mode: str, is_litellms: Callable[[str], bo
     given = {name: value for name, value in params.items() if value is not None and name not in _CONNECTION}
     return Target(
         base.removesuffix("/v1"),
+        str(params["model"]).removeprefix(_PROVIDER),
         str(params.get("api_key") or ""),
         params.get("timeout"),
         {name: value for name, value in given.items() if not is_litellms(name)},
         params.get("max_tokens"),
     )
+
+
+def serves(served: str, asked: object) -> bool:
+    """Whether a deployment's name, which may end in `*`, is the one that is asked for."""
+    return served == asked or (served.endswith("*") and str(asked).startswith(served[:-1]))
 
 
 def passes(route: str, body: Mapping[str, Any], is_litellms: Callable[[str], bool]) -> bool:
@@ -108,7 +116,7 @@ def passes(route: str, body: Mapping[str, Any], is_litellms: Callable[[str], boo
 def complete(route: str, body: Mapping[str, Any], to: Target) -> dict[str, Any]:
     """The request as the engine gets it: with the deployment's defaults, and told to count a stream's tokens."""
     names = LIMITS[route]
-    made = {**to.defaults, **body}
+    made = {**to.defaults, **body, "model": to.model}
     if to.limit is not None and all(body.get(name) is None for name in names):
         made[names[-1]] = to.limit
     if counts_on_demand(route) and body.get("stream"):

@@ -134,7 +134,7 @@ def from_resolved(resolved: Resolved, template: str, model_path: str = "") -> Pl
         command.Dynamic(
             host=resolved["ENGINE_HOST"],
             port=resolved["ENGINE_PORT"],
-            served_names=(gateway.CANONICAL_NAME, served.name),
+            served_names=gateway.engine_names(served),
             model=model_path,
             revision=served.fragment.revision or "",
             shutdown_timeout=resolved["ENGINE_SHUTDOWN_TIMEOUT"],

@@ -59,6 +59,7 @@ TABLE: tuple[Setting, ...] = (
         "requests at once for the local key; one more gets 429",
         "max_parallel_requests",
     ),
+    Setting("MAX_REQUEST_SIZE", values.parse_size, "32M", "largest request in bytes; a larger one gets 413"),
     Setting("LITELLM_REQUEST_TIMEOUT", values.number_between(1), "600", "seconds until a request is given up", "timeout"),
     Setting("LITELLM_NUM_RETRIES", values.IntRange(0), "0", "retries after a failed request", "num_retries"),
     # How requests reach the engine.

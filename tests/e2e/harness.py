@@ -138,6 +138,12 @@ class Stack:
             return status, json.loads(raw)
         return status, raw.decode(errors="replace")
 
+    def requests_inside(self) -> int:
+        """Running and waiting requests, by the engine's own metrics."""
+        _, text = self.call("/metrics", base=f"http://127.0.0.1:{self.engine_port}", key=self.secret("VLLM_API_KEY"))
+        names = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
+        return int(sum(float(line.rsplit(" ", 1)[1]) for line in str(text).splitlines() if line.startswith(names)))
+
     def openai(self, key: str = "sk-FAKE") -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=120)
 

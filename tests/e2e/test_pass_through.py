@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness import Stack, wait_for
-from test_keys_and_limits import requests_inside
+
 
 MESSAGES = [{"role": "user", "content": "Name three rivers."}]
 ROUTES: dict[str, dict[str, Any]] = {
@@ -78,7 +78,7 @@ def test_the_books_have_the_engines_own_count(stack: Stack, key: dict[str, str],
     events(stack, path, ROUTES[path], key["key"])
     first, second = rows(stack, key, 2)
     assert first == ("pass_through_endpoint", *tokens(whole["usage"]), "smollm2-135m")
-    assert second == ("pass_through_endpoint", first[1], 12, "vllm_agent")
+    assert second == ("pass_through_endpoint", first[1], 12, "smollm2-135m")
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
@@ -94,7 +94,7 @@ def test_what_only_litellm_can_do_takes_its_own_way(stack: Stack, key: dict[str,
     path = "/v1/chat/completions"
     status, answer = stack.call(path, {"model": "vllm_agent", **ROUTES[path], **ORDINARY}, key=key["key"])
     assert status == 200, answer
-    assert rows(stack, key, 1) == [("acompletion", *tokens(answer["usage"]), "vllm_agent")]
+    assert rows(stack, key, 1) == [("acompletion", *tokens(answer["usage"]), "smollm2-135m")]
 
 
 def test_a_limit_of_tokens_a_minute_is_kept(stack: Stack) -> None:
@@ -125,7 +125,7 @@ def test_both_ways_share_one_limit(stack: Stack, extra: dict[str, Any]) -> None:
     long = {"model": "vllm_agent", "messages": MESSAGES, "max_tokens": 100, "temperature": 1.9}
     with ThreadPoolExecutor(16) as pool:
         running = [pool.submit(stack.call, path, long) for _ in range(16)]
-        wait_for(lambda: requests_inside(stack) == 16, 20, "sixteen requests in the engine")
+        wait_for(lambda: stack.requests_inside() == 16, 20, "sixteen requests in the engine")
         status, answer = stack.call(
             "/v1/chat/completions", {"model": "vllm_agent", **ROUTES["/v1/chat/completions"], **extra}
         )
@@ -155,7 +155,7 @@ def test_a_client_that_goes_away_frees_its_place_and_the_engine(stack: Stack, ke
     for thread in threads:
         thread.join()
     began = time.monotonic()
-    wait_for(lambda: requests_inside(stack) == 0, 20, "the engine to stop generating")
+    wait_for(lambda: stack.requests_inside() == 0, 20, "the engine to stop generating")
     assert time.monotonic() - began < 3
     # What was read until then is in the books, estimated where the engine told no count.
     found = rows(stack, key, len(threads))
@@ -170,4 +170,4 @@ def test_it_can_be_switched_off(stack: Stack, key: dict[str, str]) -> None:
         "/v1/chat/completions", {"model": "vllm_agent", **ROUTES["/v1/chat/completions"]}, key=key["key"]
     )
     assert status == 200
-    assert rows(stack, key, 1) == [("acompletion", *tokens(answer["usage"]), "vllm_agent")]
+    assert rows(stack, key, 1) == [("acompletion", *tokens(answer["usage"]), "smollm2-135m")]

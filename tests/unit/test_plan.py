@@ -41,7 +41,7 @@ def test_make_builds_command_and_environment(root: Path) -> None:
     made = plan.make(root, {"MODEL": "m", "HF_HOME": "/cache", "HF_TOKEN": "hf_secret"}, ["LITELLM_TOP_K=7"])
     assert made.engine_argv == (
         *("vllm", "serve", "org/m", "--max-model-len", "4096", "--host", "127.0.0.1", "--port", "8000"),
-        *("--served-model-name", "vllm_agent", "m", "--revision", "abc", "--shutdown-timeout", "20"),
+        *("--served-model-name", "m", "vllm_agent", "--revision", "abc", "--shutdown-timeout", "20"),
         "--override-generation-config",
         '{"temperature":0.7,"top_p":0.9,"top_k":7,"repetition_penalty":1.1}',
     )

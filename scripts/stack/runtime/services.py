@@ -112,6 +112,7 @@ def build(
         "DATABASE_PORT": str(resolved["POSTGRES_PORT"]),
         "LOCAL_KEY": str(resolved["LOCAL_KEY"]).lower(),
         "MAX_PARALLEL_REQUESTS": str(gateway.key_limit(resolved)),
+        "MAX_REQUEST_SIZE": str(resolved["MAX_REQUEST_SIZE"]),
         **LITELLM_ENV,
         "GRACEFUL_SHUTDOWN_TIMEOUT": str(drain),
     }
