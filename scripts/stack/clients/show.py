@@ -48,22 +48,17 @@ def run(layout: Layout, environ: Mapping[str, str], name: str, *, key: str | Non
     made = _plan(layout, environ)
     to = setup.endpoint(made, key or "")
     shown = registry.render(client, to)
-    here = Path.cwd()
     written: list[tuple[Path, bool]] = []
     if wanted:
         if not shown.files:
             cure = f"paste what ./runMe.sh client {client.name} prints"
             raise ConfigError(Problem(f"client {client.name}", "has no configuration file of its own", cure))
-        written = write.write(shown.files, environ, here)
-    paste = (shown.paste,) if shown.paste and not wanted else ()
-    for note in (*paste, *shown.notes, *_key_notes(to, layout, key)):
+        written = write.write(shown.files, environ, Path.cwd())
+    for note in _notes(to, shown, layout, key, wanted):
         print(f"note: {note}", file=sys.stderr)
-    if wanted and any(file.secret and file.folder == "." for file in shown.files):
-        print("note: the key is in a file of the project: keep that out of Git", file=sys.stderr)
     if as_json:
-        views.print_json(
-            _data(client, to, shown, environ, here) | ({"written": [str(path) for path, _ in written]} if wanted else {})
-        )
+        paths = {"written": [str(path) for path, _ in written]} if wanted else {}
+        views.print_json(_data(client, to, shown, environ) | paths)
     elif wanted:
         for path, changed in written:
             print(f"{'wrote' if changed else 'already so:'} {path}")
@@ -109,8 +104,16 @@ def _plan(layout: Layout, environ: Mapping[str, str]) -> Plan:
     return made
 
 
+def _notes(to: Endpoint, shown: Setup, layout: Layout, key: str | None, wanted: bool) -> list[str]:
+    notes = [*shown.notes, *_key_notes(to, layout, key)]
+    if wanted and any(file.secret and file.folder == "." for file in shown.files):
+        notes.append("the key is in a file of the project: keep that out of Git")
+    return [shown.paste, *notes] if shown.paste and not wanted else notes
+
+
 def _key_notes(to: Endpoint, layout: Layout, key: str | None) -> list[str]:
     master = layout.secrets / "LITELLM_MASTER_KEY"
+    secret = shlex.quote(str(master))
     if key is not None:
         warning = "this is the master key: it administers everything and knows no limits; give clients keys of their own"
         return [warning] if _is_in(master, key) else []
@@ -119,7 +122,7 @@ def _key_notes(to: Endpoint, layout: Layout, key: str | None) -> list[str]:
     return [
         "sk-FAKE is off (LOCAL_KEY=false), so the client needs a key of its own. The master key, which is for\n"
         "  administration and not for clients, makes one:\n\n"
-        f'  export {setup.KEY_VARIABLE}=$(curl -s {to.url}/key/generate -H "Authorization: Bearer $(cat {shlex.quote(str(master))})" \\\n'
+        f'  export {setup.KEY_VARIABLE}=$(curl -s {to.url}/key/generate -H "Authorization: Bearer $(cat {secret})" \\\n'
         "    -H 'Content-Type: application/json' -d '{}' |\n"
         "    python3 -c 'import json, sys; print(json.load(sys.stdin)[\"key\"])')\n"
     ]
@@ -132,7 +135,7 @@ def _is_in(file: Path, key: str) -> bool:
         return False
 
 
-def _data(client: Client, to: Endpoint, shown: Setup, environ: Mapping[str, str], here: Path) -> dict[str, Any]:
+def _data(client: Client, to: Endpoint, shown: Setup, environ: Mapping[str, str]) -> dict[str, Any]:
     return {
         "client": client.name,
         "url": to.url,
@@ -140,7 +143,7 @@ def _data(client: Client, to: Endpoint, shown: Setup, environ: Mapping[str, str]
         "context": to.context,
         "max_output_tokens": to.max_output,
         "environment": dict(shown.environment),
-        "files": [{"path": str(write.place(file, environ, here)), "text": file.text} for file in shown.files],
+        "files": [{"path": str(write.place(file, environ, Path.cwd())), "text": file.text} for file in shown.files],
         "command": shown.command,
         "text": shown.text,
     }
