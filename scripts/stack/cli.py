@@ -95,8 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--cold", action="store_true", help="with --startup: without page cache and compile caches")
     bench.add_argument("--repeat", type=_number, metavar="N", help="with --startup: how often; medians count (1)")
     _bench_options(bench.add_argument_group("load"))
+    client = command("client", _client, "show how to set up another program for the stack; without NAME, which there are")
+    client.add_argument("name", nargs="?", default="", metavar="NAME", help="a client, such as openai-python or claude-code")
+    client.add_argument("--write", action="store_true", help="put it into the client's own configuration file")
+    client.add_argument("--key", metavar="KEY", help="a key to use instead of the local one")
     commands.add_parser("test", help="check formatting, types and behaviour; `./runMe.sh test --help` for parts of it")
-    for sub in (up, rollback, listing, status, models, config, bench):
+    for sub in (up, rollback, listing, status, models, config, bench, client):
         sub.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -229,6 +233,12 @@ def _bench(options: argparse.Namespace, layout: Layout, environ: Mapping[str, st
         report.show(result, earlier, views.console())
         print(f"saved: {saved}" + (f", {options.html}" if options.html else ""))
     return 1 if any(row.errors for row in result.rows) else 0
+
+
+def _client(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.clients import show
+
+    return show.run(layout, environ, options.name, key=options.key, wanted=options.write, as_json=options.json)
 
 
 def _test(arguments: list[str]) -> int:

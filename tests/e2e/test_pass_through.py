@@ -14,7 +14,6 @@ import pytest
 
 from harness import Stack, wait_for
 
-
 MESSAGES = [{"role": "user", "content": "Name three rivers."}]
 ROUTES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 12},
