@@ -11,6 +11,8 @@ from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
+import gateway_models
+
 # What vLLM 0.32's /v1/responses takes (ResponsesRequest) and LiteLLM's does not know.
 _NAMES = """
     top_k min_p repetition_penalty frequency_penalty presence_penalty logit_bias seed stop stop_token_ids ignore_eos
@@ -21,12 +23,14 @@ ENGINE_VALUES = tuple(_NAMES.split())
 
 
 class RequestValues(CustomLogger):  # type: ignore[misc]
-    """Keeps a request's own sampling values on /v1/responses."""
+    """Keeps a request's own sampling values on /v1/responses, and the model's proper name in usage records."""
 
     async def async_pre_call_hook(
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
     ) -> dict[str, Any]:
-        """Move the engine's sampling values of a responses request under `extra_body`."""
+        """Move the engine's sampling values of a responses request under `extra_body`; call the model by its own name."""
+        if data.get("model"):
+            data["model"] = gateway_models.proper(data["model"])
         if call_type == "aresponses":
             body = data.get("extra_body")
             given = {name: data.pop(name) for name in ENGINE_VALUES if name in data}

@@ -15,6 +15,13 @@ def entries(model: Any) -> list[dict[str, Any]]:
     return [one for one in served if one["model_name"] == model] or served
 
 
+def proper(model: Any) -> Any:
+    """The name by which the engine knows a model, which is one of the gateway's too; an unknown one stays as it is."""
+    served = entries(model)
+    name = str(served[0]["litellm_params"]["model"]).partition("/")[2] if served else ""
+    return name if any(one["model_name"] == name for one in _all()) else model
+
+
 def names(key: Any) -> list[str]:
     """The names a key may ask for, without patterns."""
     there = dict.fromkeys(one["model_name"] for one in _all())

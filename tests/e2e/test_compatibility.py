@@ -66,10 +66,11 @@ class Route:
     def status(self, asked: str = QUESTION, **changes: Any) -> tuple[int, Any]:
         """Status and body of an answer."""
         conversation = [{"role": "user", "content": asked}]
-        given = {CHAT: {"messages": conversation}, MESSAGES: {"messages": conversation}}.get(self.path)
-        given = given or {
-            "prompt" if self.path == TEXT else "input": f"{asked} The answer is" if self.path == TEXT else asked
-        }
+        given: dict[str, Any] = {"messages": conversation}
+        if self.path == TEXT:
+            given = {"prompt": f"{asked} The answer is"}
+        elif self.path == RESPONSES:
+            given = {"input": asked}
         body = {"model": MODEL, "temperature": 0, LENGTH[self.path]: 40, **given, **changes}
         return self.stack.call(self.path, body)
 
@@ -134,14 +135,16 @@ def counts_in_stream(route: Route) -> bool:
 
 
 def limits(route: Route) -> bool:
-    body = route.whole("Tell me a story.", **{LENGTH[route.path]: 5})
+    few: dict[str, Any] = {LENGTH[route.path]: 5}
+    body = route.whole("Tell me a story.", **few)
     return route.counted(body)[1] == 5
 
 
 def stops(route: Route) -> bool:
     before = route.text(route.whole())
     word = before.split()[1]
-    cut = route.text(route.whole(**{"stop_sequences" if route.path == MESSAGES else "stop": [word]}))
+    given: dict[str, Any] = {"stop_sequences" if route.path == MESSAGES else "stop": [word]}
+    cut = route.text(route.whole(**given))
     return before.startswith(cut) and word not in cut
 
 
@@ -162,7 +165,7 @@ def logprobs(route: Route) -> bool:
     if route.path == RESPONSES:
         body = route.whole(include=["message.output_text.logprobs"], top_logprobs=2)
         return bool(body["output"][-1]["content"][0]["logprobs"][0]["top_logprobs"])
-    given = {"logprobs": True, "top_logprobs": 2} if route.path == CHAT else {"logprobs": 2}
+    given: dict[str, Any] = {"logprobs": True, "top_logprobs": 2} if route.path == CHAT else {"logprobs": 2}
     found = route.whole(**given)["choices"][0]["logprobs"]
     return len(found["content"][0]["top_logprobs"] if route.path == CHAT else found["top_logprobs"][0]) == 2
 
