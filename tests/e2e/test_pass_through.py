@@ -17,7 +17,7 @@ from harness import Stack, wait_for
 MESSAGES = [{"role": "user", "content": "Name three rivers."}]
 ROUTES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 12},
-    "/v1/completions": {"prompt": "one two three", "max_tokens": 12},
+    "/v1/completions": {"prompt": "one two three", "max_tokens": 12, "ignore_eos": True},
     "/v1/messages": {"messages": MESSAGES, "max_tokens": 12},
     "/v1/responses": {"input": "Name three rivers.", "max_output_tokens": 12},
 }
