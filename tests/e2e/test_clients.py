@@ -1,10 +1,10 @@
 """The programs that people use, at pinned versions, against the stack: each completes a turn, agents also a tool call.
 
-The model has 135 million parameters: it understands no agent's prompt and would never call a tool. What is tested is the
-wire: that a program's real request is taken, that what the real vLLM writes reaches the program as the tool call it is,
-that the program runs the tool, and that the result reaches the model. To that end the model's chat template
-(clients/chat.jinja) puts behind the conversation a text that the model goes on with: every token is the model's own, its
-wish to write it is not. Where an SDK forces a tool or a schema, vLLM's grammar does it, without the template.
+The model has 135 million parameters: it understands no agent's prompt and would never call a tool. What is tested is
+the wire: that a program's real request is taken, that what the real vLLM writes reaches the program as the tool call it
+is, that the program runs the tool, and that the result reaches the model. To that end the model's chat template
+(clients/chat.jinja) puts behind the conversation a text that the model goes on with: every token is the model's own,
+its wish to write it is not. Where an SDK forces a tool or a schema, vLLM's grammar does it, without the template.
 
 Run for real: Claude Code, Codex, Continue (its command line, which reads the same config.yaml as the extension), aider,
 llm, LangChain, the SDKs of OpenAI and Anthropic for Node and Python, curl. VS Code's Copilot is not run: its file is
@@ -102,9 +102,11 @@ class TestAgents:
     def test_claude_code_runs_a_tool(self, served: Stack, tmp_path: Path) -> None:
         claude = program(served, "claude", tmp_path, "claude-cli")
         asked = call_of("Bash", command="cat note.txt")
-        printed = claude.run("-p", asked, "--output-format", "stream-json", "--verbose", "--allowedTools", "Bash(cat:*)")
+        shown = ["--output-format", "stream-json", "--verbose"]
+        printed = claude.run("-p", asked, *shown, "--allowedTools", "Bash(cat:*)")
         seen = events(printed)
-        blocks = [block for event in seen if event["type"] in ("assistant", "user") for block in event["message"]["content"]]
+        said = [event["message"] for event in seen if event["type"] in ("assistant", "user")]
+        blocks = [block for message in said for block in message["content"]]
         assert [block["type"] for block in blocks] == ["tool_use", "tool_result", "text"], printed
         assert (blocks[0]["name"], blocks[0]["input"]) == ("Bash", {"command": "cat note.txt"})
         assert (blocks[1]["content"], blocks[1]["is_error"]) == (NOTE, False)

@@ -120,8 +120,8 @@ def setup(client: str, url: str, key: str, model: str, context: int) -> Setup:
         return Setup({"OPENAI_API_KEY": key}, files)
     if client == "aider":
         return Setup({"OPENAI_API_BASE": f"{url}/v1", "OPENAI_API_KEY": key, "AIDER_MODEL": f"openai/{model}"})
-    sdks = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": key, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_AUTH_TOKEN": key}
-    return Setup({**sdks, "MODEL": model})
+    openai = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": key}
+    return Setup({**openai, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_AUTH_TOKEN": key, "MODEL": model})
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,8 @@ def npm_packages() -> Path:
         folder.mkdir()
         for path in pinned:
             shutil.copy(path, folder)
-        env = {**os.environ, "PATH": f"{node()}:{os.environ.get('PATH', '')}", "npm_config_cache": str(folder / "npm-cache")}
+        env = {**os.environ, "PATH": f"{node()}:{os.environ.get('PATH', '')}"}
+        env["npm_config_cache"] = str(folder / "npm-cache")
         # Packages' own scripts may fetch from anywhere; the one that is needed only puts a program in its place.
         npm = [str(node() / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         install.run_logged(npm, log, label, env=env, cwd=folder)
