@@ -28,6 +28,8 @@ def better(error: Exception, request: dict[str, Any], key: Any) -> ProxyExceptio
     served = gateway_models.entries(model)
     if status == 400 and not served and "model" in str(error):
         return unknown_model(model, key)
+    if status == 403 and "response id" in str(error):
+        return _nothing_kept()
     if status == 404 and served and "Not Found" in str(error):
         return _no_such_route(str(model), served[0], str(getattr(key, "request_route", "") or ""))
     return None
@@ -50,6 +52,11 @@ def _too_many(error: Exception) -> ProxyException:
     most = f"{limit[1]} requests" if limit else "no more requests"
     message = f"{who} may have {most} under way at once (max_parallel_requests); one of them has to end first"
     return ProxyException(message, "rate_limit_error", None, 429, {"Retry-After": _SOON})
+
+
+def _nothing_kept() -> ProxyException:
+    message = "previous_response_id: answers are not kept; send the whole conversation as `input`"
+    return ProxyException(message, "invalid_request_error", "previous_response_id", 400, {})
 
 
 def _no_such_route(model: str, served: dict[str, Any], route: str) -> ProxyException:

@@ -7,6 +7,7 @@ will, tools are forced (the engine's grammar sees to it) and reasoning is put be
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -23,36 +24,39 @@ MODEL = "for-routes"
 CHAT, TEXT, MESSAGES, RESPONSES = ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses")
 QUESTION = "What is the capital of France?"
 LENGTH = {CHAT: "max_tokens", TEXT: "max_tokens", MESSAGES: "max_tokens", RESPONSES: "max_output_tokens"}
-CITY = {"type": "object", "properties": {"city": {"enum": ["Paris"]}}, "required": ["city"], "additionalProperties": False}
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "enum": ["Paris"]}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
-# Behind the conversation, where a request says so: the beginning of an answer that thinks first.
+# Behind a conversation that asks to think, answers that do, in the words that vLLM's parser for Granite looks for.
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% if message.content is string %}{{ message.content }}"
     "{% else %}{% for part in message.content or [] %}{{ part.text or '' }}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if thinking %}{% for _ in range(3) %}<|im_start|>user\nGo on.<|im_end|>\n"
-    "<|im_start|>assistant\nLet me think.</think>Paris<|im_end|>\n{% endfor %}"
+    "{% if 'Think' in (messages | last).content | string %}{% for _ in range(3) %}<|im_start|>user\nGo on.<|im_end|>\n"
+    "<|im_start|>assistant\nHere is my thought process: Let me see. Here is my response: Paris<|im_end|>\n{% endfor %}"
     "<|im_start|>user\nGo on.<|im_end|>\n{% endif %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 Check = Callable[["Route"], "bool | str"]
 
 
-@pytest.fixture(scope="module")
-def served(started: Stack) -> Iterator[Stack]:
-    """The stack serving the small model, with parsers."""
-    started.restore()
-    template = started.root / "state" / "routes.jinja"
+@contextlib.contextmanager
+def serving(stack: Stack, options: str) -> Iterator[None]:
+    """The stack with the small model and more options."""
+    template = stack.root / "state" / "routes.jinja"
     template.write_text(TEMPLATE)
     fragment = (REPOSITORY / "models" / "smollm2-135m.yml").read_text()
-    parsers = "--enable-auto-tool-choice --tool-call-parser hermes --reasoning-parser deepseek_v3"
     old = "--enforce-eager "
     assert fragment.count(old) == 1
-    path = started.root / "models" / f"{MODEL}.yml"
-    path.write_text(fragment.replace(old, f"{old} {parsers} --chat-template {template} "))
+    path = stack.root / "models" / f"{MODEL}.yml"
+    path.write_text(fragment.replace(old, f"{old} {options} --chat-template {template} "))
     try:
-        started.run("up", MODEL=MODEL)
-        yield started
+        stack.run("up", MODEL=MODEL)
+        yield
     finally:
         path.unlink()
 
@@ -71,7 +75,7 @@ class Route:
             given = {"prompt": f"{asked} The answer is"}
         elif self.path == RESPONSES:
             given = {"input": asked}
-        body = {"model": MODEL, "temperature": 0, LENGTH[self.path]: 40, **given, **changes}
+        body = {"model": MODEL, "temperature": 0, LENGTH[self.path]: 80, **given, **changes}
         return self.stack.call(self.path, body)
 
     def whole(self, asked: str = QUESTION, **changes: Any) -> Any:
@@ -91,7 +95,9 @@ class Route:
             return str(body["choices"][0]["message"]["content"] or "")
         if self.path == TEXT:
             return str(body["choices"][0]["text"])
-        parts = body["content"] if self.path == MESSAGES else [p for o in body["output"] for p in o.get("content") or []]
+        parts = body.get("content") or []
+        if self.path == RESPONSES:
+            parts = [part for one in body["output"] if one["type"] == "message" for part in one["content"]]
         return "".join(part.get("text") or "" for part in parts)
 
     def streamed(self, events: list[Any]) -> str:
@@ -177,12 +183,13 @@ def schema(route: Route) -> bool:
         given = {"text": {"format": named}}
     elif route.path == MESSAGES:
         given = {"output_config": {"format": {"type": "json_schema", "schema": CITY}}}
-    return route.text(route.whole(**given)).replace(" ", "") == '{"city":"Paris"}'
+    return bool(json.loads(route.text(route.whole(**given))) == {"city": "Paris"})
 
 
 def tool(route: Route) -> dict[str, Any]:
     """A tool, and that it has to be used."""
-    about = {"name": "visit", "description": "Visit a city."}
+    # Without `strict`, a tool is forced but its arguments may be anything.
+    about = {"name": "visit", "description": "Visit a city.", "strict": True}
     if route.path == CHAT:
         function = {"type": "function", "function": {**about, "parameters": CITY}}
         return {"tools": [function], "tool_choice": {"type": "function", "function": {"name": "visit"}}}
@@ -236,7 +243,7 @@ def takes_results(route: Route) -> bool:
 
 
 def reasons(route: Route) -> bool:
-    body = route.whole(chat_template_kwargs={"thinking": True})
+    body = route.whole("Think.")
     if route.path == CHAT:
         message = body["choices"][0]["message"]
         thought = message.get("reasoning") or message.get("reasoning_content")
@@ -245,7 +252,7 @@ def reasons(route: Route) -> bool:
     else:
         parts = [part for one in body["output"] if one["type"] == "reasoning" for part in one["content"] or []]
         thought = "".join(part["text"] for part in parts)
-    return (thought or "").strip() == "Let me think." and route.text(body).strip() == "Paris"
+    return (thought or "").strip() == "Let me see." and route.text(body).strip() == "Paris"
 
 
 def refuses_images(route: Route) -> bool:
@@ -287,7 +294,6 @@ FEATURES: tuple[tuple[str, Check, tuple[str, ...]], ...] = (
     ("tool call", calls, (CHAT, MESSAGES, RESPONSES)),
     ("tool call in a stream", calls_in_stream, (CHAT, MESSAGES, RESPONSES)),
     ("tool's result", takes_results, (CHAT, MESSAGES, RESPONSES)),
-    ("reasoning, apart from the answer", reasons, (CHAT, MESSAGES, RESPONSES)),
     ("image for a text model: refused (400)", refuses_images, (CHAT, MESSAGES, RESPONSES)),
     ("counting tokens beforehand", counts_tokens, (MESSAGES,)),
     ("going on by `previous_response_id`", goes_on, (RESPONSES,)),
@@ -302,11 +308,19 @@ def cell(check: Check, route: Route) -> str:
         return "no"
 
 
-def test_the_table_is_what_the_routes_do(served: Stack) -> None:
+def line(stack: Stack, name: str, check: Check, there: tuple[str, ...]) -> str:
+    cells = [cell(check, Route(stack, path)) if path in there else "" for path in ROUTES]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def test_the_table_is_what_the_routes_do(started: Stack) -> None:
+    started.restore()
     rows = ["| | chat/completions | completions | messages | responses |", "| --- | --- | --- | --- | --- |"]
-    for name, check, there in FEATURES:
-        cells = [cell(check, Route(served, path)) if path in there else "" for path in ROUTES]
-        rows.append(f"| {name} | {' | '.join(cells)} |")
+    with serving(started, "--enable-auto-tool-choice --tool-call-parser hermes"):
+        rows += [line(started, *feature) for feature in FEATURES]
+    # A grammar holds only after the reasoning, which this model would not begin when it is not made to.
+    with serving(started, "--reasoning-parser granite"):
+        rows.append(line(started, "reasoning, apart from the answer", reasons, (CHAT, MESSAGES, RESPONSES)))
     table = "\n".join(rows)
     page = PAGE.read_text()
     made = re.sub(r"\| \| chat.*?\n\n", lambda _: table + "\n\n", page, count=1, flags=re.S)

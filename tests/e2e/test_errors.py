@@ -102,6 +102,11 @@ def test_embeddings_of_a_model_that_generates(stack: Stack) -> None:
     assert send(stack, "/v1/embeddings", body)[:2] == (400, told)
 
 
+def test_an_earlier_answer_is_not_kept(stack: Stack) -> None:
+    told = "previous_response_id: answers are not kept; send the whole conversation as `input`"
+    assert ask(stack, "/v1/responses", previous_response_id="resp_1")[:2] == (400, told)
+
+
 def test_a_page_that_is_not_there(stack: Stack) -> None:
     assert send(stack, "/v1/nothing", b"{}")[:2] == (404, "Not Found")
 

@@ -175,6 +175,12 @@ def test_a_route_that_the_model_does_not_have(errors: Any) -> None:
     assert (made.status_code, made.detail) == (400, told)
 
 
+def test_an_earlier_answer_is_not_there(errors: Any) -> None:
+    made = refused(errors, failed(None, "This response id was not issued by this proxy", 403), "m", "/v1/responses")
+    told = "previous_response_id: answers are not kept; send the whole conversation as `input`"
+    assert (made.status_code, made.detail) == (400, told)
+
+
 def test_too_many_at_once_may_ask_again_soon(errors: Any) -> None:
     detail = "Rate limit exceeded. Current limit: 16, Remaining: 0. Limit resets at: 2026-01-01 00:01:00 UTC"
     error = HTTPError(429, detail, {"retry-after": "60", "rate_limit_type": "max_parallel_requests"})
