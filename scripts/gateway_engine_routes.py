@@ -72,7 +72,7 @@ def _deployment(model: Any) -> dict[str, Any] | None:
 
 def _target(deployment: dict[str, Any]) -> Target | None:
     params = {name: _secret(value) for name, value in dict(deployment["litellm_params"]).items()}
-    return pass_through.target(params, (deployment.get("model_info") or {}).get("mode", ""), _is_litellms)
+    return pass_through.target(params, deployment.get("model_info") or {}, _is_litellms)
 
 
 def _secret(value: Any) -> Any:

@@ -83,6 +83,9 @@ def deployment(served: Served, resolved: Resolved) -> dict[str, Any]:
     }
     params.update(request_defaults(served))
     info: dict[str, Any] = {"mode": "embedding" if is_pooling(served) else "chat"}
+    argv = served.fragment.argv()
+    if command.option(argv, "--reasoning-parser"):
+        info["supports_reasoning"] = True
     limit = context_length(served)
     if limit:
         info["max_input_tokens"] = limit

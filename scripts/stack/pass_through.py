@@ -52,6 +52,7 @@ class Target:
         timeout: seconds until a request is given up; None is LiteLLM's own default.
         defaults: parameters a request gets when it does not give them itself.
         limit: the same for the length of an answer in tokens; None is the engine's own.
+        reasons: whether the engine tells reasoning from answers.
     """
 
     base: str
@@ -60,18 +61,19 @@ class Target:
     timeout: float | None
     defaults: Mapping[str, Any]
     limit: int | None
+    reasons: bool = False
 
 
-def target(params: Mapping[str, Any], mode: str, is_litellms: Callable[[str], bool]) -> Target | None:
+def target(params: Mapping[str, Any], info: Mapping[str, Any], is_litellms: Callable[[str], bool]) -> Target | None:
     """The engine behind a deployment; None if its requests need what LiteLLM does on the way.
 
     Args:
         params: its `litellm_params`, with secrets resolved.
-        mode: its `model_info.mode`.
+        info: its `model_info`.
         is_litellms: whether a parameter is LiteLLM's own.
     """
     base = str(params.get("api_base") or "")
-    plain = str(params.get("model", "")).startswith(_PROVIDER) and base.endswith("/v1") and mode == "chat"
+    plain = str(params.get("model", "")).startswith(_PROVIDER) and base.endswith("/v1") and info.get("mode") == "chat"
     if not plain or params.get("num_retries") or _OF_LITELLM & {name for name in params if name != "timeout"}:
         return None
     if any("cost" in name for name in params):  # LiteLLM works out what each request costs on its ordinary way
@@ -84,6 +86,7 @@ def target(params: Mapping[str, Any], mode: str, is_litellms: Callable[[str], bo
         params.get("timeout"),
         {name: value for name, value in given.items() if not is_litellms(name)},
         params.get("max_tokens"),
+        bool(info.get("supports_reasoning")),
     )
 
 
@@ -100,7 +103,7 @@ def passes(route: str, body: Mapping[str, Any], is_litellms: Callable[[str], boo
         body: the request.
         is_litellms: whether a parameter is LiteLLM's own.
     """
-    if route == "/v1/messages" and not _NOT_ANTHROPICS.isdisjoint(body):
+    if route == "/v1/messages" and not (_NOT_ANTHROPICS.isdisjoint(body) and _is_known_to_the_engine(body)):
         return False
     if not isinstance(body.get("stream_options") or {}, Mapping):
         return False
@@ -113,12 +116,24 @@ def passes(route: str, body: Mapping[str, Any], is_litellms: Callable[[str], boo
     )
 
 
+def _is_known_to_the_engine(body: Mapping[str, Any]) -> bool:
+    """Whether vLLM 0.32 reads all of an Anthropic request: neither tools that Anthropic runs itself nor documents."""
+    tools, messages = body.get("tools") or (), body.get("messages") or ()
+    kinds = {tool.get("type") or "custom" for tool in tools if isinstance(tool, Mapping)}
+    contents = (message.get("content") for message in messages if isinstance(message, Mapping))
+    parts = (part for content in contents if isinstance(content, list) for part in content)
+    return kinds <= {"custom"} and not any(isinstance(part, Mapping) and part.get("type") == "document" for part in parts)
+
+
 def complete(route: str, body: Mapping[str, Any], to: Target) -> dict[str, Any]:
     """The request as the engine gets it: with the deployment's defaults, and told to count a stream's tokens."""
     names = LIMITS[route]
     made = {**to.defaults, **body, "model": to.model}
     if to.limit is not None and all(body.get(name) is None for name in names):
         made[names[-1]] = to.limit
+    thinking = body.get("thinking")
+    if route == "/v1/messages" and not to.reasons and isinstance(thinking, Mapping) and thinking.get("type") == "enabled":
+        del made["thinking"]  # vLLM refuses a budget for what the model does not do
     if counts_on_demand(route) and body.get("stream"):
         made["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
     return made

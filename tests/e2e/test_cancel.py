@@ -7,9 +7,12 @@ import socket
 import time
 from typing import Any
 
+import pytest
+
 import figures
 from harness import Stack, wait_for
 
+pytestmark = pytest.mark.only("native", reason="the gateway is the same in a container")
 STORY = "Write a very long story about a river and everybody who lives along it."
 MESSAGES = [{"role": "user", "content": STORY}]
 ROUTES: dict[str, dict[str, Any]] = {

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,7 +81,7 @@ def since(served: Stack) -> datetime:
 
 def program(stack: Stack, client: str, folder: Path, agent: str) -> Program:
     """A program set up for the stack, with a file to read in the folder it works in."""
-    made = programs.program(client, programs.setup(client, stack.url, "sk-FAKE", MODEL, CONTEXT), folder)
+    made = programs.program(stack, client, folder)
     (made.work / "note.txt").write_text(NOTE + "\n")
     AGENTS.add(agent)
     return made
@@ -93,14 +94,14 @@ def events(printed: str) -> list[dict[str, Any]]:
 @pytest.mark.usefixtures("since")
 class TestAgents:
     def test_claude_code(self, served: Stack, tmp_path: Path) -> None:
-        claude = program(served, "claude", tmp_path, "claude-cli")
+        claude = program(served, "claude-code", tmp_path, "claude-cli")
         answer = json.loads(claude.run("-p", REPEAT, "--output-format", "json"))
         assert (answer["result"], answer["is_error"], answer["num_turns"]) == (NOTE, False, 1)
         assert answer["usage"]["input_tokens"] > 2000, "this was not its whole prompt"
         assert answer["modelUsage"][MODEL]["contextWindow"] == CONTEXT
 
     def test_claude_code_runs_a_tool(self, served: Stack, tmp_path: Path) -> None:
-        claude = program(served, "claude", tmp_path, "claude-cli")
+        claude = program(served, "claude-code", tmp_path, "claude-cli")
         asked = call_of("Bash", command="cat note.txt")
         shown = ["--output-format", "stream-json", "--verbose"]
         printed = claude.run("-p", asked, *shown, "--allowedTools", "Bash(cat:*)")
@@ -114,14 +115,14 @@ class TestAgents:
 
     def test_codex(self, served: Stack, tmp_path: Path) -> None:
         codex = program(served, "codex", tmp_path, "codex_exec")
-        assert codex.run("exec", "--skip-git-repo-check", REPEAT).strip() == NOTE
+        assert codex.run("--profile", "vllm", "exec", "--skip-git-repo-check", REPEAT).strip() == NOTE
 
     def test_codex_runs_a_tool(self, served: Stack, tmp_path: Path) -> None:
         codex = program(served, "codex", tmp_path, "codex_exec")
         asked = call_of("exec_command", cmd="cat note.txt")
         # Its sandbox needs rights that a container may not give.
         free = "--dangerously-bypass-approvals-and-sandbox"
-        printed = codex.run("exec", "--json", "--skip-git-repo-check", free, asked)
+        printed = codex.run("--profile", "vllm", "exec", "--json", "--skip-git-repo-check", free, asked)
         items = [event["item"] for event in events(printed) if event["type"] == "item.completed"]
         ran = [item for item in items if item["type"] == "command_execution"]
         assert [(item["exit_code"], item["aggregated_output"].strip()) for item in ran] == [(0, NOTE)], printed
@@ -129,11 +130,11 @@ class TestAgents:
 
     def test_continue(self, served: Stack, tmp_path: Path) -> None:
         cn = program(served, "continue", tmp_path, "ls/JS")  # what OpenAI's SDK is called after bundling
-        assert cn.run("--config", str(cn.home / ".continue" / "config.yaml"), "-p", REPEAT).strip() == NOTE
+        assert cn.run("--config", ".continue/models/vllm.yaml", "-p", REPEAT).strip() == NOTE
 
     def test_continue_runs_a_tool(self, served: Stack, tmp_path: Path) -> None:
         cn = program(served, "continue", tmp_path, "ls/JS")
-        config = ["--config", str(cn.home / ".continue" / "config.yaml"), "--auto"]
+        config = ["--config", ".continue/models/vllm.yaml", "--auto"]
         assert cn.run(*config, "-p", call_of("Bash", command="cat note.txt")).strip() == NOTE
 
     def test_aider(self, served: Stack, tmp_path: Path) -> None:
@@ -143,6 +144,7 @@ class TestAgents:
 
     def test_llm(self, served: Stack, tmp_path: Path) -> None:
         llm = program(served, "llm", tmp_path, "OpenAI/Python")
+        llm.run("keys", "set", "vllm", "--value", "sk-FAKE")  # as the set-up's note says: it keeps keys itself
         assert llm.run("-m", MODEL, REPEAT).strip() == NOTE
 
 
@@ -211,28 +213,46 @@ class TestLibraries:
         assert text_of(done.stdout) == NOTE, done
 
 
+@pytest.mark.usefixtures("since")
+@pytest.mark.parametrize("client", ["curl", "openai-python", "anthropic-python", "langchain", "openai-node"])
+def test_what_is_printed_runs_as_it_is(served: Stack, tmp_path: Path, client: str) -> None:
+    text = programs.printed(served, client, tmp_path / "home", tmp_path / "work")["text"]
+    if client == "openai-node":
+        node = program(served, "node", tmp_path, "OpenAI/JS")
+        (node.work / "printed.mjs").write_text(text)
+        assert "Paris" in node.run("printed.mjs")
+    elif client == "langchain":
+        assert "Paris" in program(served, "python", tmp_path, "OpenAI/Python").run("-c", text)
+    else:
+        argv = ["bash", "-c", text] if client == "curl" else [sys.executable, "-c", text]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        assert "Paris" in done.stdout, done
+
+
 def text_of(streamed: str) -> str:
     lines = [line.removeprefix("data: ") for line in streamed.splitlines() if line.startswith("data: {")]
     return "".join(json.loads(line)["choices"][0]["delta"].get("content") or "" for line in lines)
 
 
 @pytest.mark.usefixtures("since")
-def test_vs_code_copilot_by_its_documentation(served: Stack) -> None:
+def test_vs_code_copilot_by_its_documentation(served: Stack, tmp_path: Path) -> None:
     """Not run. VS Code 1.122 and newer: docs/agent-customization/language-models.md in its documentation."""
-    (text,) = programs.setup("copilot", served.url, "sk-FAKE", MODEL, CONTEXT).files.values()
-    (provider,) = json.loads(text)
+    (file,) = programs.printed(served, "copilot", tmp_path / "home", tmp_path / "work")["files"]
+    assert file["path"] == str(tmp_path / "home" / ".config" / "Code" / "User" / "chatLanguageModels.json")
+    (provider,) = json.loads(file["text"])
     (model,) = provider["models"]
     assert set(provider) <= {"name", "vendor", "apiKey", "apiType", "url", "models"}
     assert provider["vendor"] == "customendpoint"
     assert provider["apiType"] in ("chat-completions", "responses", "messages")
-    common = {"id", "name", "url", "apiType", "toolCalling", "vision", "maxInputTokens", "maxOutputTokens", "thinking"}
-    assert {"id", "name", "url", "toolCalling", "vision", "maxInputTokens", "maxOutputTokens"} <= set(model) <= common
+    needed = {"id", "name", "url", "toolCalling", "vision", "maxInputTokens", "maxOutputTokens"}
+    assert needed <= set(model) <= needed | {"apiType", "thinking", "requestHeaders"}
     assert model["maxInputTokens"] + model["maxOutputTokens"] <= CONTEXT
     tool = {"type": "function", "function": {"name": "visit", "parameters": SCHEMA}}
     body = {"model": model["id"], "stream": True, "messages": [{"role": "user", "content": REPEAT}], "tools": [tool]}
-    # A whole address is used as it is, with the key as a bearer token.
-    status, answer = served.call(model["url"].removeprefix(served.url), body, key=provider["apiKey"])
-    assert status == 200, answer
+    # A whole address is used as it is.
+    scheme, _, key = model["requestHeaders"]["authorization"].partition(" ")
+    status, answer = served.call(model["url"].removeprefix(served.url), body, key=key)
+    assert (scheme, status) == ("Bearer", 200), answer
     assert text_of(answer) == NOTE
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from harness import REPOSITORY, Stack
 
-pytestmark = pytest.mark.only("native", reason="what a route does not depend on what the stack runs on")
+pytestmark = pytest.mark.only("native", reason="what a route does is the same in a container")
 PAGE = REPOSITORY / "docs" / "compatibility.md"
 MODEL = "for-routes"
 CHAT, TEXT, MESSAGES, RESPONSES = ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses")

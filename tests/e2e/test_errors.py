@@ -14,6 +14,7 @@ import pytest
 
 from harness import Stack
 
+pytestmark = pytest.mark.only("native", reason="the gateway is the same in a container")
 MESSAGES = [{"role": "user", "content": "Hi"}]
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 ROUTES: dict[str, dict[str, Any]] = {

@@ -31,7 +31,7 @@ def is_litellms(name: str) -> bool:
 
 
 def test_the_engine_of_a_deployment() -> None:
-    assert pass_through.target(PARAMS, "chat", is_litellms) == ENGINE
+    assert pass_through.target(PARAMS, {"mode": "chat"}, is_litellms) == ENGINE
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_engine_of_a_deployment() -> None:
     ],
 )
 def test_a_deployment_that_needs_litellm(changed: dict[str, Any], mode: str) -> None:
-    assert pass_through.target({**PARAMS, **changed}, mode, is_litellms) is None
+    assert pass_through.target({**PARAMS, **changed}, {"mode": mode}, is_litellms) is None
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,8 @@ def test_plain_requests_pass(route: str, body: dict[str, Any]) -> None:
         ("/v1/chat/completions", {"metadata": {"tags": ["a"]}}),
         ("/v1/chat/completions", {"metadata": "text"}),
         ("/v1/messages", {"repetition_penalty": 1.2}),
+        ("/v1/messages", {"tools": [{"name": "a"}, {"type": "web_search_20250305", "name": "web_search"}]}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": [{"type": "document"}]}]}),
         ("/v1/responses", {"previous_response_id": "resp_1"}),
         ("/v1/responses", {"background": True}),
     ],
@@ -99,6 +101,21 @@ def test_requests_that_need_litellm(route: str, body: dict[str, Any]) -> None:
 def test_defaults_are_added_and_the_request_wins(route: str, body: dict[str, Any], added: dict[str, Any]) -> None:
     body = {"model": "claude-x", "top_k": 1, **body}
     assert pass_through.complete(route, body, ENGINE) == {"temperature": 0.7, **body, "model": "vllm_agent", **added}
+
+
+@pytest.mark.parametrize(
+    ("thinking", "reasons", "kept"),
+    [
+        ({"type": "enabled", "budget_tokens": 9}, True, True),
+        ({"type": "enabled", "budget_tokens": 9}, False, False),
+        ({"type": "adaptive"}, False, True),
+        ("yes", False, True),
+    ],
+)
+def test_thinking_is_asked_only_of_a_model_that_does(thinking: Any, reasons: bool, kept: bool) -> None:
+    to = pass_through.target(PARAMS, {"mode": "chat", "supports_reasoning": reasons}, is_litellms)
+    assert to is not None
+    assert ("thinking" in pass_through.complete("/v1/messages", {"max_tokens": 1, "thinking": thinking}, to)) == kept
 
 
 def test_an_unknown_context_sets_no_limit() -> None:

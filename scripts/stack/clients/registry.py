@@ -44,7 +44,7 @@ CLIENTS = (
     Client("aider", "pair programming in a terminal", agents.aider),
     Client("llm", "Simon Willison's command line for models", agents.llm),
     Client("open-webui", "chat in the browser", applications.open_webui, SCHEMA, embeds=True),
-    Client("continue", "extension for VS Code and JetBrains, and cn", applications.continue_, SCHEMA, embeds=True),
+    Client("continue", "extension for VS Code and JetBrains, and cn", applications.continue_, TESTED, embeds=True),
     Client("copilot", "the chat built into VS Code", applications.copilot, SCHEMA),
 )
 

@@ -11,117 +11,23 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness import REPOSITORY, Stack
 from stack.runtime import gateway_environment, install
 from stack.runtime.layout import Layout, file_digest
 from stack.runtime.report import Silent
 
 HERE = Path(__file__).parent
 LAYOUT = Layout.from_environ({"ENVS_DIR": os.environ.get("ENVS_DIR", "")})
-FROM_NPM = {"claude": "claude", "codex": "codex", "continue": "cn", "node": "node"}
+FROM_NPM = {"claude-code": "claude", "codex": "codex", "continue": "cn", "node": "node"}
 FROM_PYPI = {"aider": "aider", "llm": "clients", "python": "clients"}
 SECONDS = 240
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a program needs in order to use the stack.
-
-    Attributes:
-        environment: variables.
-        files: what is in which file of the user's home.
-    """
-
-    environment: dict[str, str] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-
-
-def setup(client: str, url: str, key: str, model: str, context: int) -> Setup:
-    """How a program is told of the stack.
-
-    Args:
-        client: its name.
-        url: the gateway, without a path.
-        key: the key.
-        model: the model's name.
-        context: the model's context in tokens.
-    """
-    if client == "claude":
-        names = ("MODEL", "DEFAULT_OPUS_MODEL", "DEFAULT_SONNET_MODEL", "DEFAULT_HAIKU_MODEL")
-        return Setup(
-            {
-                "ANTHROPIC_BASE_URL": url,
-                "ANTHROPIC_AUTH_TOKEN": key,
-                **{f"ANTHROPIC_{name}": model for name in names},
-                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-                "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(context),  # else it counts on a million
-                "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200",
-            }
-        )
-    if client == "codex":
-        config = [
-            f"model = {json.dumps(model)}",
-            'model_provider = "stack"',
-            f"model_context_window = {context}",
-            "[model_providers.stack]",
-            'name = "vLLM Multi-Model Server"',
-            f'base_url = "{url}/v1"',
-            'env_key = "STACK_KEY"',
-            'wire_api = "responses"',
-        ]
-        return Setup({"STACK_KEY": key}, {".codex/config.toml": "\n".join(config) + "\n"})
-    if client == "continue":
-        entry: dict[str, object] = {
-            "name": model,
-            "provider": "openai",
-            "model": model,
-            "apiBase": f"{url}/v1",
-            "apiKey": key,
-            "roles": ["chat", "edit", "apply"],
-            "capabilities": ["tool_use"],
-            "defaultCompletionOptions": {"contextLength": context, "maxTokens": 200},
-        }
-        # JSON is YAML.
-        config_yaml = {"name": "stack", "version": "1.0.0", "schema": "v1", "models": [entry]}
-        return Setup(files={".continue/config.yaml": json.dumps(config_yaml)})
-    if client == "copilot":
-        entry = {
-            "id": model,
-            "name": model,
-            "url": f"{url}/v1/chat/completions",
-            "toolCalling": True,
-            "vision": False,
-            "maxInputTokens": context - 4096,
-            "maxOutputTokens": 4096,
-        }
-        provider = {
-            "name": "stack",
-            "vendor": "customendpoint",
-            "apiKey": key,
-            "apiType": "chat-completions",
-            "models": [entry],
-        }
-        return Setup(files={".config/Code/User/chatLanguageModels.json": json.dumps([provider])})
-    if client == "llm":
-        entry = {
-            "model_id": model,
-            "model_name": model,
-            "api_base": f"{url}/v1",
-            "api_key_name": "openai",
-            "supports_tools": True,
-            "supports_schema": True,
-        }
-        files = {".config/io.datasette.llm/extra-openai-models.yaml": json.dumps([entry])}
-        return Setup({"OPENAI_API_KEY": key}, files)
-    if client == "aider":
-        return Setup({"OPENAI_API_BASE": f"{url}/v1", "OPENAI_API_KEY": key, "AIDER_MODEL": f"openai/{model}"})
-    openai = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": key}
-    return Setup({**openai, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_AUTH_TOKEN": key, "MODEL": model})
 
 
 @dataclass(frozen=True)
@@ -165,22 +71,39 @@ class Program:
         )
 
 
-def program(client: str, given: Setup, folder: Path) -> Program:
-    """Install a program and set it up; skips the test where that cannot be done.
+def printed(stack: Stack, client: str, home: Path, work: Path, *options: str) -> dict[str, Any]:
+    """What `./runMe.sh client NAME --json` says to a user with this home, in this folder."""
+    home.mkdir(exist_ok=True)
+    work.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [str(REPOSITORY / "runMe.sh"), "client", client, "--json", *options],
+        cwd=work,
+        env={**stack.env, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done
+    return dict(json.loads(done.stdout))
+
+
+def program(stack: Stack, client: str, folder: Path) -> Program:
+    """Install a program and set it up as `./runMe.sh client NAME --write` does; skips the test where that cannot be done.
 
     Args:
-        client: its name.
-        given: its set-up.
+        stack: what it is set up for.
+        client: its name; `node` and `python` stand for the libraries, which are told by the usual variables.
         folder: for its home and the folder it works in.
     """
     if client == "aider" and sys.version_info >= (3, 13):
         pytest.skip("aider needs Python 3.12 or older")
     home, work = folder / "home", folder / "work"
-    for name, text in given.files.items():
-        (home / name).parent.mkdir(parents=True, exist_ok=True)
-        (home / name).write_text(text)
-    home.mkdir(exist_ok=True)
-    work.mkdir()
+    if client in ("node", "python"):
+        like = printed(stack, "openai-python", home, work)
+        given = {"OPENAI_BASE_URL": f"{stack.url}/v1", "ANTHROPIC_BASE_URL": stack.url, "MODEL": like["model"]}
+        given |= {"OPENAI_API_KEY": "sk-FAKE", "ANTHROPIC_AUTH_TOKEN": "sk-FAKE"}
+    else:
+        given = printed(stack, client, home, work, "--write")["environment"]
     searched = ["/usr/local/bin", "/usr/bin", "/bin"]
     if client in FROM_NPM:
         packages = npm_packages()
@@ -189,7 +112,7 @@ def program(client: str, given: Setup, folder: Path) -> Program:
         (work / "node_modules").symlink_to(packages / "node_modules")
     else:
         path = install.ensure(LAYOUT, FROM_PYPI[client], Silent()) / "bin" / client
-    environment = {"HOME": str(home), "PATH": ":".join(searched), "LANG": "C.UTF-8", **given.environment}
+    environment = {"HOME": str(home), "PATH": ":".join(searched), "LANG": "C.UTF-8", **given}
     made = Program(path, home, work, environment)
     made.need()
     return made
