@@ -99,7 +99,7 @@ def test_an_image_for_a_model_without_eyes(stack: Stack) -> None:
 
 def test_embeddings_of_a_model_that_generates(stack: Stack) -> None:
     body = json.dumps({"model": "vllm_agent", "input": "Hi"}).encode()
-    told = "the model `vllm_agent` generates text; it does not answer on /v1/embeddings"
+    told = "the model `smollm2-135m` generates text; it does not answer on /v1/embeddings"
     assert send(stack, "/v1/embeddings", body)[:2] == (400, told)
 
 
