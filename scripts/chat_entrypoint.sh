@@ -95,7 +95,9 @@ keep_to_itself() {
 spare_the_model() {
   export ENABLE_TITLE_GENERATION=false ENABLE_TAGS_GENERATION=false ENABLE_FOLLOW_UP_GENERATION=false
   export ENABLE_AUTOCOMPLETE_GENERATION=false ENABLE_SEARCH_QUERY_GENERATION=false ENABLE_RETRIEVAL_QUERY_GENERATION=false
-  export ENABLE_AUTOMATIONS=false ENABLE_CALENDAR=false
+  export ENABLE_AUTOMATIONS=false ENABLE_CALENDAR=false ENABLE_MEMORIES=false
+  # Its own tools would go along with every question, and vLLM refuses tools for models that are not served with them.
+  export DEFAULT_MODEL_METADATA='{"capabilities": {"builtin_tools": false}}'
 }
 
 # Who may call it from a browser, and where its files are: the package has them beside its modules, the image does not.
