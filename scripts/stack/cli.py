@@ -119,16 +119,17 @@ def _serve(runtime: Any, known: Releases, release: Release, environ: Mapping[str
     from stack.display import reporter
 
     before = known.current()
-    with reporter(views.console(stderr=True)) as report:
-        report.note(f"serving {release.model} with the {runtime.name} runtime, release {release.number}")
-        try:
+    try:
+        with reporter(views.console(stderr=True)) as report:
+            report.note(f"serving {release.model} with the {runtime.name} runtime, release {release.number}")
             made = deploy.deploy(runtime, known, release, environ, report)
-        except deploy.RolledBackError as error:
+    except deploy.RolledBackError as error:
+        with reporter(views.console(stderr=True)) as report:
             report.note(f"{error.served.model} is served again, release {error.served.number}; what was given up:")
             for line in views.change_lines(error.served, release):
                 report.note(line)
-            _start_chat(runtime, error.served.plan(), environ)
-            raise error
+        _start_chat(runtime, error.served.plan(), environ)
+        raise
     if before and before.number != release.number:
         views.print_changes(before, release)
     views.print_ready(made, as_json=as_json)

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from stack import plan
+from stack import cli, plan
+from stack.errors import DisturbedError, Problem, RunError
 from stack.releases import Releases
-from stack.runtime import chat, probe
+from stack.runtime import chat, containers, probe
+from stack.runtime.docker import Docker
 from stack.runtime.layout import Layout
 from stack.runtime.probe import Health
 from stack.runtime.spec import Service, write_services
@@ -229,3 +231,80 @@ def test_the_entry_refuses(entry: Any, given: dict[str, str], message: str) -> N
     assert status == 2
     assert message in errors
     assert "argv" not in shown
+
+
+class Notes:
+    """Remembers what was reported."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def phase(self, name: str, text: str, done: float | None = None) -> None:
+        """Nothing."""
+
+    def finished(self, name: str, text: str) -> None:
+        self.lines.append(f"{name}: {text.partition(' after ')[0]}")
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def docker(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The docker runtime of an accepted release with the page, whose calls of Compose are only noted."""
+    known = Releases(layout.releases)
+    known.activate(known.propose(layout.root, {}, ["CHAT=true"], made(layout), "docker"))
+    layout.run.mkdir(parents=True, exist_ok=True)
+    runtime: Any = Docker(layout)
+    runtime.calls = []
+    monkeypatch.setattr(runtime, "_compose", lambda env, *arguments, report: runtime.calls.append(arguments))
+    return runtime
+
+
+def test_in_docker_it_is_a_profile_of_its_own(docker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "parts", lambda secrets, without: [Part("chat", "ready", "")])
+    notes = Notes()
+    docker.start_chat({}, notes)
+    assert docker.calls == [("--profile", "chat", "up", "-d", "--no-build", "chat")]
+    assert notes.lines == ["chat: ready"]
+
+
+def test_in_docker_it_is_given_up_like_the_others(docker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    restarts = iter(range(10))
+    monkeypatch.setattr(
+        containers, "parts", lambda secrets, without: [Part("chat", "restarting", "exited with 1", restarts=next(restarts))]
+    )
+    monkeypatch.setattr(containers, "inspect", dict)
+    with pytest.raises(RunError, match="exited with 1") as caught:
+        docker.start_chat({}, Notes())
+    assert "./runMe.sh logs chat" in caught.value.problems[0].cure
+    assert next(restarts) == 3
+
+
+def test_a_page_that_somebody_stopped_is_not_waited_for(docker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "parts", lambda secrets, without: [])
+    with pytest.raises(DisturbedError, match="another"):
+        docker.start_chat({}, Notes())
+    known = Releases(docker.layout.releases)
+    known.activate(known.propose(docker.layout.root, {}, [], plan.make(docker.layout.root, {}, [], "minilm"), "docker"))
+    with pytest.raises(DisturbedError, match="another"):
+        docker.start_chat({}, Notes())
+    assert len(docker.calls) == 1
+
+
+class Runtime:
+    """Whose page does not come up."""
+
+    asked = 0
+
+    def start_chat(self, environ: Any, report: Any) -> None:
+        self.asked += 1
+        raise RunError(Problem("chat environment", "failed: no network", "all of it: chat.log"))
+
+
+def test_its_failure_is_told_and_nothing_more(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    runtime = Runtime()
+    cli._start_chat(runtime, made(layout), {})
+    assert "the chat page is not there, the API is: chat environment: failed: no network" in capsys.readouterr().err
+    cli._start_chat(runtime, plan.make(layout.root, {}, [], "minilm"), {})
+    assert runtime.asked == 1
