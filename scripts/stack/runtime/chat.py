@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stack.errors import Problem
+from stack.errors import DisturbedError, Problem, RunError
 from stack.plan import Plan
 from stack.runtime import secret_files, services
 from stack.runtime.layout import Layout
 from stack.runtime.probe import reachable
+from stack.runtime.report import Report
 from stack.runtime.spec import Service
-from stack.runtime.watch import CHAT
+from stack.runtime.watch import CHAT, Part
 from stack.settings import Resolved
 
 # The one secret it is given, and needs only without the local key.
 SECRETS = ("CHAT_API_KEY",)
-# Seconds from the start of its process to the page; a first start also makes its database.
-START_SECONDS = 180
+# `up` gives up on a page that ended this often without having been there, or is not there after so many seconds. It is
+# still tried again in the background.
+GIVE_UP_AFTER, START_SECONDS = 2, 180
 
 
 def url(resolved: Resolved) -> str:
@@ -35,6 +38,34 @@ def check(resolved: Resolved, secrets: Path) -> list[Problem]:
     what = "is missing: with LOCAL_KEY=false the chat page needs a key of its own"
     cure = "start without CHAT, make one and put it there (docs/chat.md: Keys), then start with CHAT=true"
     return [Problem("secrets/CHAT_API_KEY", what, cure)]
+
+
+def wait(look: Callable[[], list[Part]], why: Callable[[Part], Problem], report: Report) -> None:
+    """Until the page is there.
+
+    Args:
+        look: the page as it is now; nothing if there is to be none any more.
+        why: why it is not there.
+        report: receives progress.
+
+    Raises:
+        DisturbedError: somebody has stopped it meanwhile.
+        RunError: it does not come.
+    """
+    started, limit = time.monotonic(), -1
+    while True:
+        parts = look()
+        if not parts:
+            raise DisturbedError(Problem(CHAT, "was stopped by another ./runMe.sh"))
+        (part,) = parts
+        if part.state == "ready":
+            report.finished(CHAT, f"ready after {time.monotonic() - started:.1f} s")
+            return
+        report.phase(CHAT, part.detail)
+        limit = part.restarts + GIVE_UP_AFTER if limit < 0 else limit
+        if part.restarts >= limit or time.monotonic() - started > START_SECONDS:
+            raise RunError(why(part))
+        time.sleep(0.2)
 
 
 def service(plan: Plan, layout: Layout, environment: Path, environ: Mapping[str, str]) -> Service:

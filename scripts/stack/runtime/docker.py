@@ -213,7 +213,7 @@ class Docker:
         deadline = started + plan.resolved["ENGINE_START_TIMEOUT"]
         quick = QUICK_PARTS_TIMEOUT + 2 * (plan.drain_seconds + 2 * GRACE)
         ready: set[str] = set()
-        before = {part.name: part.restarts for part in self.parts()}  # the chat page is not waited for
+        before = {part.name: part.restarts for part in self.parts()}
         while len(ready) < len(CONTAINERS):
             for part in containers.parts(self.layout.secrets, without={*ready, CHAT}):
                 if part.state == "ready":
@@ -250,20 +250,9 @@ class Docker:
             plan = release.plan()
             env = compose.environment(environ, compose.variables(plan, plan, release, self.layout, None))
             self._compose(env, *compose.CHAT_PROFILE, "up", "-d", "--no-build", "chat", report=report)
-        started, limit = time.monotonic(), -1
-        while True:
-            parts = containers.parts(self.layout.secrets, without=CONTAINERS)
-            if not parts:
-                raise DisturbedError(Problem(CHAT, "was stopped by another ./runMe.sh"))
-            (part,) = parts
-            if part.state == "ready":
-                report.finished(CHAT, f"ready after {time.monotonic() - started:.1f} s")
-                return
-            report.phase(CHAT, part.detail)
-            limit = part.restarts + GIVE_UP_AFTER if limit < 0 else limit
-            if part.restarts >= limit or time.monotonic() - started > chat.START_SECONDS:
-                raise RunError(self.failure(part, plan))
-            time.sleep(0.3)
+        chat.wait(
+            lambda: containers.parts(self.layout.secrets, without=CONTAINERS), lambda part: self.failure(part, plan), report
+        )
 
     def failure(self, part: Part, plan: Plan) -> Problem:
         """Why a part is not ready."""

@@ -237,20 +237,12 @@ class Native:
             others = [one for one in self.watch.services().values() if one.name != CHAT]
             write_services(self.layout.run / "services.json", [*others, service])
             running.send(signal.SIGHUP)
-        started, limit = time.monotonic(), -1
-        while True:
-            parts = self.watch.parts({CHAT: service.digest}, without=PARTS)
-            if not parts or (self.layout.run / supervisor.STOPPED).exists():
-                raise DisturbedError(Problem(CHAT, "was stopped by another ./runMe.sh"))
-            (part,) = parts
-            if part.state == "ready":
-                report.finished(CHAT, f"ready after {time.monotonic() - started:.1f} s")
-                return
-            report.phase(CHAT, part.detail)
-            limit = part.restarts + GIVE_UP_AFTER if limit < 0 else limit
-            if part.restarts >= limit or time.monotonic() - started > chat.START_SECONDS:
-                raise RunError(self.failure(part, plan))
-            time.sleep(0.1)
+
+        def look() -> list[Part]:
+            stopped = (self.layout.run / supervisor.STOPPED).exists()
+            return [] if stopped else self.watch.parts({CHAT: service.digest}, without=PARTS)
+
+        chat.wait(look, lambda part: self.failure(part, plan), report)
 
     def failure(self, part: Part, plan: Plan) -> Problem:
         """Why a part is not ready."""
