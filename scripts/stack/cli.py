@@ -16,6 +16,7 @@ from stack.files import write_atomic
 from stack.releases import Release, Releases
 from stack.runtime import deploy
 from stack.runtime.layout import Layout
+from stack.runtime.watch import all_ready
 
 DESCRIPTION = """\
 One box, many models, one endpoint: serves a model from models/ with vLLM behind a LiteLLM gateway that speaks the
@@ -87,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     status = command("status", _status, "show how each part is; exit status 0 if all are ready, else 1")
     models = command("models", _models, "list the models there are")
     logs = command("logs", _logs, "show what the parts print")
-    logs.add_argument("part", nargs="?", choices=("engine", "gateway", "database", "supervisor"), help="only this part")
+    logs.add_argument(
+        "part", nargs="?", choices=("engine", "gateway", "database", "chat", "supervisor"), help="only this part"
+    )
     logs.add_argument("-f", "--follow", action="store_true", help="go on showing")
     logs.add_argument("-n", "--lines", type=int, default=40, help="how many lines of each (%(default)s)")
     bench = command("bench", _bench, "measure the stack that runs, through the gateway and on the engine alone")
@@ -120,19 +123,37 @@ def _serve(runtime: Any, known: Releases, release: Release, environ: Mapping[str
     from stack.display import reporter
 
     before = known.current()
-    with reporter(views.console(stderr=True)) as report:
-        report.note(f"serving {release.model} with the {runtime.name} runtime, release {release.number}")
-        try:
+    try:
+        with reporter(views.console(stderr=True)) as report:
+            report.note(f"serving {release.model} with the {runtime.name} runtime, release {release.number}")
             made = deploy.deploy(runtime, known, release, environ, report)
-        except deploy.RolledBackError as error:
+    except deploy.RolledBackError as error:
+        with reporter(views.console(stderr=True)) as report:
             report.note(f"{error.served.model} is served again, release {error.served.number}; what was given up:")
             for line in views.change_lines(error.served, release):
                 report.note(line)
-            raise error
+        _start_chat(runtime, error.served.plan(), environ)
+        raise
     if before and before.number != release.number:
         views.print_changes(before, release)
     views.print_ready(made, as_json=as_json)
+    sys.stdout.flush()
+    _start_chat(runtime, made, environ)
     return 0
+
+
+def _start_chat(runtime: Any, made: plan.Plan, environ: Mapping[str, str]) -> None:
+    """Bring up the chat page, if there is to be one. The API is there by now, and stays whatever becomes of the page."""
+    from stack.display import reporter
+
+    if not made.resolved["CHAT"]:
+        return
+    with reporter(views.console(stderr=True)) as report:
+        try:
+            runtime.start_chat(environ, report)
+        except StackError as error:
+            for problem in error.problems:
+                report.note(f"the chat page is not there, the API is: {str(problem).removeprefix('error: ')}")
 
 
 def _releases(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
@@ -165,7 +186,7 @@ def _status(options: argparse.Namespace, layout: Layout, environ: Mapping[str, s
     runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
     parts, watchers = runtime.parts(), runtime.watchers()
     views.print_status(runtime.running_model(), parts, watchers, as_json=options.json)
-    return 0 if parts and all(part.state == "ready" for part in parts) and all(watchers.values()) else 1
+    return 0 if all_ready(parts) and all(watchers.values()) else 1
 
 
 def _models(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:

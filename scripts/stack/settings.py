@@ -6,6 +6,7 @@ default. A request's own parameters win over all of them, which is the gateway's
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -70,6 +71,11 @@ TABLE: tuple[Setting, ...] = (
     Setting("ENGINE_PORT", values.IntRange(1, 65535), "8000", "the engine's port, on 127.0.0.1 only"),
     Setting("POSTGRES_PORT", values.IntRange(1, 65535), "54320", "the database's port (native runtime, 127.0.0.1 only)"),
     Setting("LOCAL_KEY", values.parse_bool, "true", "offer the well-known key sk-FAKE to clients on this machine"),
+    # The chat page.
+    Setting("CHAT", values.parse_bool, "false", "offer a chat page, Open WebUI, beside the API"),
+    Setting("CHAT_ADDRESS", values.parse_address, "127.0.0.1", "address the chat page listens on; BIND_ADDRESS is not it"),
+    Setting("CHAT_PORT", values.IntRange(1, 65535), "3000", "the chat page's port"),
+    Setting("CHAT_LOGIN", values.parse_bool, "false", "ask for a login at the chat page; false: one user, on loopback only"),
     # The engine.
     Setting("ENGINE_HOST", values.parse_address, "127.0.0.1", "address the engine binds to (the compose file sets it)"),
     Setting("ENGINE_URL", values.parse_text, "", "where the gateway finds the engine (the compose file sets it)"),
@@ -87,6 +93,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("VLLM_CPU_IMAGE", values.parse_text, "vllm/vllm-openai-cpu:v0.32.0", "the same where there is no GPU"),
     Setting("LITELLM_IMAGE", values.parse_text, "ghcr.io/berriai/litellm:v1.108.14", "the gateway's image"),
     Setting("POSTGRES_IMAGE", values.parse_text, "postgres:16.14-bookworm", "the database's image"),
+    Setting("CHAT_IMAGE", values.parse_text, "ghcr.io/open-webui/open-webui:v0.12.4-slim", "the chat page's image"),
 )
 BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in TABLE}
 BY_PARAM: Mapping[str, Setting] = {setting.param: setting for setting in TABLE if setting.param}
@@ -263,8 +270,8 @@ def _unknown_keys(sources: Sources) -> list[Problem]:
 
 def _contradictions(settings: Mapping[str, Value]) -> list[Problem]:
     problems = []
-    address = settings["BIND_ADDRESS"]
-    if settings["LOCAL_KEY"].value and not (address.value.startswith("127.") or address.value == "::1"):
+    address, chat = settings["BIND_ADDRESS"], settings["CHAT"].value
+    if settings["LOCAL_KEY"].value and not is_loopback(address.value):
         problems.append(
             Problem(
                 address.origin,
@@ -272,10 +279,24 @@ def _contradictions(settings: Mapping[str, Value]) -> list[Problem]:
                 "set LOCAL_KEY=false and give each client a key of its own (README: Keys)",
             )
         )
+    page = settings["CHAT_ADDRESS"]
+    if chat and not settings["CHAT_LOGIN"].value and not is_loopback(page.value):
+        problems.append(
+            Problem(
+                page.origin,
+                f"CHAT_ADDRESS={page.value} would let other machines use and administer the chat page without a login",
+                "set CHAT_LOGIN=true (docs/chat.md: Other machines)",
+            )
+        )
     ports: dict[int, str] = {}
-    for key in ("LITELLM_PORT", "ENGINE_PORT", "POSTGRES_PORT"):
+    for key in ("LITELLM_PORT", "ENGINE_PORT", "POSTGRES_PORT", *(["CHAT_PORT"] if chat else [])):
         port = settings[key]
         if port.value in ports:
             problems.append(Problem(port.origin, f"{key}={port.value} is also {ports[port.value]}", "choose another port"))
         ports[port.value] = key
     return problems
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    return ipaddress.ip_address(address).is_loopback

@@ -19,6 +19,7 @@ from stack.errors import ConfigError
 from stack.local_key import LOCAL_KEY
 from stack.plan import Plan, select
 from stack.releases import Release, changes
+from stack.runtime import chat
 from stack.runtime.probe import reachable
 from stack.runtime.services import SECRET_NAME
 from stack.runtime.watch import Part
@@ -43,13 +44,16 @@ def print_ready(plan: Plan, as_json: bool) -> None:
     key = LOCAL_KEY if resolved["LOCAL_KEY"] else "$(cat secrets/LITELLM_MASTER_KEY)"
     name = plan.served.name
     if as_json:
-        print_json({"model": name, "aliases": [gateway.CANONICAL_NAME], "url": base, "openai_base_url": f"{base}/v1"})
+        urls = {"url": base, "openai_base_url": f"{base}/v1", "chat": chat.url(resolved)}
+        print_json({"model": name, "aliases": [gateway.CANONICAL_NAME], **urls})
         return
     path, body = gateway.example_request(plan.served, "What is the capital of France?")
     print(f"\nready: {name} (also {gateway.CANONICAL_NAME})")
     print(f"  OpenAI API     {base}/v1    key {key}")
     if not gateway.is_pooling(plan.served):
         print(f"  Anthropic API  {base}       key {key}")
+    if resolved["CHAT"]:
+        print(f"  Chat page      {chat.url(resolved)}")
     print("\ntry it:\n")
     quote = '"' if "$" in key else "'"
     print(f"  curl {base}{path} -H {quote}Authorization: Bearer {key}{quote} \\")

@@ -73,8 +73,35 @@ def default_of(text: str) -> str:
 
 def test_the_containers() -> None:
     names = {name: service["container_name"] for name, service in SERVICES.items()}
-    assert names == {"vllm-node": "vllm-container", "litellm": "litellm", "db": "litellm_db", "setup": "litellm_setup"}
-    assert {service: name for service, name in names.items() if service != "setup"} == dict(containers.CONTAINERS.values())
+    assert names == {
+        "vllm-node": "vllm-container",
+        "litellm": "litellm",
+        "db": "litellm_db",
+        "setup": "litellm_setup",
+        "chat": "litellm_chat",
+    }
+    known = dict([*containers.CONTAINERS.values(), containers.CHAT_CONTAINER])
+    assert {service: name for service, name in names.items() if service != "setup"} == known
+
+
+def test_the_chat_page_is_there_only_when_asked_for() -> None:
+    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {"chat": ["chat"]}
+    assert compose.CHAT_PROFILE == ("--profile", "chat")
+    for name in SERVICES:
+        assert "chat" not in SERVICES[name].get("depends_on", {})
+    # Nor is it kept from starting by what it talks to, and it is told as what it is seen from outside.
+    assert set(SERVICES["chat"]["depends_on"]) == {"setup"}
+    environment = SERVICES["chat"]["environment"]
+    assert {key for key in environment if key.startswith("CHAT_")} == {
+        "CHAT_ADDRESS",
+        "CHAT_PORT",
+        "CHAT_LOGIN",
+        "CHAT_DATA",
+    }
+    assert SERVICES["chat"]["ports"] == [
+        f"{environment['CHAT_ADDRESS']}:{environment['CHAT_PORT']}:{environment['LISTEN_PORT']}"
+    ]
+    assert environment["LOCAL_KEY"] == SERVICES["litellm"]["environment"]["LOCAL_KEY"]
 
 
 def test_every_published_port_is_on_loopback_unless_asked() -> None:
@@ -84,12 +111,18 @@ def test_every_published_port_is_on_loopback_unless_asked() -> None:
         "litellm": ["${BIND_ADDRESS:-127.0.0.1}:${LITELLM_PORT:-4000}:4000"],
         "db": [],
         "setup": [],
+        "chat": ["${CHAT_ADDRESS:-127.0.0.1}:${CHAT_PORT:-3000}:8080"],
     }
 
 
 def test_the_database_is_reached_by_the_gateway_only() -> None:
     networks = {name: service.get("networks", ["default"]) for name, service in SERVICES.items() if name != "setup"}
-    assert networks == {"vllm-node": ["default"], "litellm": ["default", "database"], "db": ["database"]}
+    assert networks == {
+        "vllm-node": ["default"],
+        "litellm": ["default", "database"],
+        "db": ["database"],
+        "chat": ["default"],
+    }
     assert STACK["networks"]["database"] == {"internal": True}
     assert SERVICES["setup"]["network_mode"] == "none"
     assert "networks" not in SERVICES["setup"]
@@ -131,6 +164,7 @@ def test_each_user_and_what_it_may_do() -> None:
         "vllm-node": ("0:0", ["CHOWN", "DAC_OVERRIDE", "SETGID", "SETPCAP", "SETUID"]),
         "litellm": ("0:0", ["DAC_READ_SEARCH", "SETGID", "SETUID"]),
         "db": ("999:999", []),
+        "chat": ("65532:65532", []),
         "setup": ("0:0", ["CHOWN", "DAC_OVERRIDE", "FOWNER"]),
     }
     # Root only until the secrets are read: both entries then become another user.
@@ -140,7 +174,7 @@ def test_each_user_and_what_it_may_do() -> None:
 
 def test_memory_is_limited_where_the_need_is_known() -> None:
     limits = {name: service["mem_limit"] for name, service in SERVICES.items()}
-    assert limits == {"vllm-node": "${ENGINE_MEMORY_LIMIT:-0}", "litellm": "4g", "db": "2g", "setup": "256m"}
+    assert limits == {"vllm-node": "${ENGINE_MEMORY_LIMIT:-0}", "litellm": "4g", "db": "2g", "setup": "256m", "chat": "2g"}
 
 
 @pytest.mark.parametrize("name", ["vllm-node", "litellm"])
@@ -176,7 +210,8 @@ def test_what_each_container_may_write() -> None:
         "vllm-node": {"/app/generated_configs", "/home/vllm", "/home/vllm/.cache/huggingface", "/tmp"},
         "litellm": {"/app/generated_configs", "/tmp"},
         "db": {"/var/lib/postgresql/data", "/tmp", "/var/run/postgresql"},
-        "setup": {"/app/secrets", "/run/engine", "/run/password"},
+        "setup": {"/app/secrets", "/run/engine", "/run/password", "/run/chat"},
+        "chat": {"/data", "/tmp"},
     }
     assert {options for name in SERVICES for _, options in mounts(name).values()} == {"ro", "rw"}
 
@@ -185,10 +220,12 @@ def test_secrets_are_seen_where_they_are_needed_and_nowhere_in_the_environment()
     assert [name for name in SERVICES if "/app/secrets" in mounts(name)] == ["vllm-node", "litellm", "setup"]
     assert mounts("db")["/run/password"] == ("database_password", "ro")
     assert mounts("setup")["/run/password"] == ("database_password", "rw")
+    # The chat page's key is copied into its own volume.
+    assert mounts("chat")["/data"] == mounts("setup")["/run/chat"] == ("chat_data", "rw")
     # The engine may run as the owner of all secrets, so it gets only its own.
     assert mounts("vllm-node")["/app/secrets"] == ("engine_secrets", "ro")
     assert mounts("setup")["/run/engine"] == ("engine_secrets", "rw")
-    names = {"HF_TOKEN", "ANTHROPIC_AUTH_TOKEN", "LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "VLLM_API_KEY"}
+    names = {"HF_TOKEN", "ANTHROPIC_AUTH_TOKEN", "LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "VLLM_API_KEY", "CHAT_API_KEY"}
     for service in SERVICES.values():
         assert not {*names, "POSTGRES_PASSWORD"} & set(service.get("environment", {}))
     assert not names & set(re.findall(r"\$\{?(\w+)", "".join(TEXTS)))
@@ -199,7 +236,14 @@ def test_generated_files_are_shared_in_memory_only() -> None:
         assert mounts(name)["/app/generated_configs"] == ("litellm_config", "rw")
     options = STACK["volumes"]["litellm_config"]["driver_opts"]
     assert (options["type"], "size=16m" in options["o"]) == ("tmpfs", True)
-    assert set(STACK["volumes"]) == {"litellm_config", "postgres_data", "vllm_cache", "database_password", "engine_secrets"}
+    assert set(STACK["volumes"]) == {
+        "litellm_config",
+        "postgres_data",
+        "vllm_cache",
+        "database_password",
+        "engine_secrets",
+        "chat_data",
+    }
 
 
 def test_the_engine_decides_inside_what_is_planned_for_it() -> None:
@@ -237,6 +281,10 @@ def test_defaults_are_those_of_the_table_of_settings() -> None:
         "LOCAL_KEY",
         "MAX_PARALLEL_REQUESTS",
         "HF_HOME",
+        "CHAT_IMAGE",
+        "CHAT_ADDRESS",
+        "CHAT_PORT",
+        "CHAT_LOGIN",
     }
     for key, default in found:
         if key in BY_KEY:
@@ -296,9 +344,9 @@ def resolve() -> Any:
     if not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
         pytest.skip("there is no Docker Compose on this machine")
 
-    def config(gpu: bool, **variables: str) -> dict[str, Any]:
+    def config(gpu: bool, *options: str, **variables: str) -> dict[str, Any]:
         env = {key: os.environ[key] for key in ("PATH", "HOME", "DOCKER_CONFIG") if key in os.environ}
-        argv = compose.argv(Path("/nowhere"), gpu, "config", "--format", "json")  # no override of somebody's
+        argv = compose.argv(Path("/nowhere"), gpu, *options, "config", "--format", "json")  # no override of somebody's
         done = subprocess.run(argv, env={**env, **variables}, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "variable is not set" not in done.stderr
@@ -311,7 +359,8 @@ def resolve() -> Any:
 def test_compose_accepts_them(resolve: Any, gpu: bool) -> None:
     services = resolve(gpu)
     engine = services["vllm-node"]
-    assert set(services) == set(SERVICES)
+    assert set(services) == set(SERVICES) - {"chat"}
+    assert set(resolve(gpu, *compose.CHAT_PROFILE)) == set(SERVICES)
     assert ("deploy" in engine, "memlock" in engine["ulimits"]) == (gpu, gpu)
     assert engine["ulimits"]["stack"]
     assert (services["setup"]["network_mode"], "networks" in services["setup"]) == ("none", False)

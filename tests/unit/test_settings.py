@@ -186,6 +186,19 @@ NEAR_TABLE = "keys are those of vars.env, litellm.PARAMETER and env.VARIABLE"
             ],
             id="local-key-for-all",
         ),
+        pytest.param(
+            {"environment": {"CHAT": "true", "CHAT_ADDRESS": "0.0.0.0"}},
+            [
+                "environment: CHAT_ADDRESS=0.0.0.0 would let other machines use and administer the chat page without a login\n"
+                "  set CHAT_LOGIN=true (docs/chat.md: Other machines)"
+            ],
+            id="chat-without-login-for-all",
+        ),
+        pytest.param(
+            {"environment": {"CHAT": "true", "CHAT_PORT": "4000"}},
+            ["environment: CHAT_PORT=4000 is also LITELLM_PORT\n  choose another port"],
+            id="chat-port-twice",
+        ),
     ],
 )
 def test_problems(decide: Decide, given: dict[str, Any], problems: list[str]) -> None:
@@ -201,6 +214,28 @@ def test_local_key_on_loopback(decide: Decide, address: str) -> None:
 
 def test_other_address_without_local_key(decide: Decide) -> None:
     assert decide(COMMAND, environment={"BIND_ADDRESS": "0.0.0.0", "LOCAL_KEY": "off"})["BIND_ADDRESS"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"CHAT": "true", "CHAT_ADDRESS": "0.0.0.0", "CHAT_LOGIN": "true"},
+        {"CHAT": "true", "CHAT_ADDRESS": "::1"},
+        # The gateway's address is not the page's.
+        {"CHAT": "true", "BIND_ADDRESS": "0.0.0.0", "LOCAL_KEY": "false"},
+        # What is off stands in nobody's way.
+        {"CHAT": "false", "CHAT_ADDRESS": "0.0.0.0", "CHAT_PORT": "4000"},
+    ],
+    ids=["login", "loopback", "gateway-open", "off"],
+)
+def test_chat_page_that_may_be(decide: Decide, environment: dict[str, str]) -> None:
+    resolved = decide(COMMAND, environment=environment)
+    assert resolved["CHAT"] is (environment["CHAT"] == "true")
+    assert resolved["CHAT_ADDRESS"] == environment.get("CHAT_ADDRESS", "127.0.0.1")
+
+
+def test_no_chat_page_unless_asked(decide: Decide) -> None:
+    assert decide(COMMAND)["CHAT"] is False
 
 
 @pytest.mark.parametrize("name", ["VLLM_API_KEY", "VLLM_API_KEY_FILE", "VLLM_IMAGE"])

@@ -32,10 +32,15 @@ class Setup:
         """What the engine is given."""
         return self.secrets.parent / "engine"
 
+    @property
+    def chat(self) -> Path:
+        """The chat page's volume."""
+        return self.secrets.parent / "chat"
+
     def run(self) -> tuple[int, str, str]:
         """Run it; exit status, output, errors."""
         env = {**os.environ, "SECRETS_DIR": str(self.secrets), "PASSWORD_DIR": str(self.password.parent)}
-        env["ENGINE_SECRETS_DIR"] = str(self.engine)
+        env |= {"ENGINE_SECRETS_DIR": str(self.engine), "CHAT_DIR": str(self.chat)}
         done = subprocess.run(["bash", str(SETUP)], env={**env, "PATH": self.path}, capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
 
@@ -47,11 +52,11 @@ class Setup:
 @pytest.fixture
 def setup(tmp_path: Path) -> Setup:
     """With a `chown` that only records what it was to do, as the true one needs root."""
-    for name in ("bin", "secrets", "password", "engine"):
+    for name in ("bin", "secrets", "password", "engine", "chat"):
         (tmp_path / name).mkdir()
     owners = tmp_path / "owners"
     chown = tmp_path / "bin" / "chown"
-    chown.write_text(f'#!/bin/sh\necho "$*" "$(stat -c %a "$2")" >>{owners}\n')
+    chown.write_text(f'#!/bin/sh\nfor last; do :; done\necho "$*" "$(stat -c %a "$last")" >>{owners}\n')
     chown.chmod(0o755)
     path = f"{tmp_path}/bin:{os.environ['PATH']}"
     return Setup(tmp_path / "secrets", tmp_path / "password" / "POSTGRES_PASSWORD", path, owners)
@@ -81,7 +86,7 @@ def test_the_database_gets_its_password_alone_whole_and_private(setup: Setup) ->
     assert mode(setup.password) == 0o600
     assert [path.name for path in setup.password.parent.iterdir()] == ["POSTGRES_PASSWORD"]
     # Handed over before it takes its name, and never readable by others: the user `postgres` of the image.
-    assert setup.owners.read_text() == f"999:999 {setup.password}.new 600\n"
+    assert setup.owners.read_text().splitlines()[0] == f"999:999 {setup.password}.new 600"
 
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n", "\n\n"])
@@ -110,6 +115,22 @@ def test_the_engine_gets_the_two_secrets_it_needs(setup: Setup) -> None:
     (setup.secrets / "HF_TOKEN").unlink()
     setup.run()
     assert [path.name for path in setup.engine.iterdir()] == ["VLLM_API_KEY"]
+
+
+def test_the_chat_page_gets_its_volume_and_its_key_if_it_has_one(setup: Setup) -> None:
+    setup.run()
+    given = setup.chat / "secrets"
+    assert list(given.iterdir()) == []
+    (setup.secrets / "CHAT_API_KEY").write_text("sk-chat")
+    setup.run()
+    assert {path.name: (path.read_text(), mode(path)) for path in given.iterdir()} == {"CHAT_API_KEY": ("sk-chat", 0o600)}
+    assert setup.owners.read_text().splitlines()[-2:] == [
+        f"-R 65532:65532 {given} 700",
+        f"65532:65532 {setup.chat} {mode(setup.chat):o}",
+    ]
+    (setup.secrets / "CHAT_API_KEY").unlink()
+    setup.run()
+    assert list(given.iterdir()) == []
 
 
 def test_only_what_is_missing_is_made(setup: Setup) -> None:

@@ -30,6 +30,7 @@ from stack.releases import Release, Releases
 from stack.runtime import probe, secret_files
 from stack.runtime.layout import Layout
 from stack.runtime.report import Report
+from stack.runtime.watch import CHAT
 
 # Not the local key: it may have MAX_PARALLEL_REQUESTS under way only.
 KEYS = {DIRECT: "VLLM_API_KEY", GATEWAY: "LITELLM_MASTER_KEY"}
@@ -101,7 +102,7 @@ def running(layout: Layout, runtime: Any) -> Release:
     parts = runtime.parts()
     if release is None or not parts or all(part.state == "stopped" for part in parts):
         raise ConfigError(Problem("bench", "no stack runs", "start it first: ./runMe.sh"))
-    waiting = [f"{part.name}: {part.detail}" for part in parts if part.state != "ready"]
+    waiting = [f"{part.name}: {part.detail}" for part in parts if part.state != "ready" and part.name != CHAT]
     if waiting:
         raise ConfigError(Problem("bench", f"the stack is not ready: {', '.join(waiting)}", "see ./runMe.sh status"))
     return release

@@ -9,7 +9,7 @@ from pathlib import Path
 from stack import gateway
 from stack.plan import Plan
 from stack.releases import Release
-from stack.runtime import secret_files
+from stack.runtime import chat, secret_files
 from stack.runtime.layout import REPOSITORY, Layout
 from stack.runtime.services import ENGINE_SECRETS, GATEWAY_SECRETS, GRACE
 from stack.settings import is_setting
@@ -40,6 +40,10 @@ def argv(root: Path, gpu: bool, *arguments: str) -> list[str]:
     names = [word for path in paths for word in ("-f", str(path))]
     # Everything is given by the environment; an .env file of somebody's would come in between.
     return ["docker", "compose", "--project-directory", str(REPOSITORY), "--env-file", os.devnull, *names, *arguments]
+
+
+# What a profile's service is started with and everything is stopped with; `docker compose up` alone leaves it out.
+CHAT_PROFILE = ("--profile", "chat")
 
 
 def environment(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
@@ -86,6 +90,11 @@ def variables(plan: Plan, inside: Plan, release: Release, layout: Layout, weight
         "KEY_LIMIT": str(gateway.key_limit(resolved)),
         "DRAIN_SECONDS": str(plan.drain_seconds),
         "STOP_GRACE_PERIOD": f"{plan.drain_seconds + 2 * GRACE}s",
+        "CHAT_IMAGE": resolved["CHAT_IMAGE"],
+        "CHAT_ADDRESS": _bracketed(resolved["CHAT_ADDRESS"]),
+        "CHAT_PORT": str(resolved["CHAT_PORT"]),
+        "CHAT_LOGIN": str(resolved["CHAT_LOGIN"]).lower(),
+        "CHAT_SECRETS": secret_files.version(layout.secrets, chat.SECRETS),
     }
     # Empty counts as not given, so that what the caller has by these names does not either.
     found |= {"WEIGHTS_DIR": str(weights or ""), "STACK_MODEL_PATH": WEIGHTS if weights else ""}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stack.runtime import engine_log, probe, secret_files
-from stack.runtime.watch import Part
+from stack.runtime.watch import CHAT, Part
 
 # Part -> (service, container); in starting order.
 CONTAINERS = {
@@ -20,6 +20,9 @@ CONTAINERS = {
     "engine": ("vllm-node", "vllm-container"),
     "gateway": ("litellm", "litellm"),
 }
+# Beside them, if it is asked for.
+CHAT_CONTAINER = ("chat", "litellm_chat")
+_ALL = {**CONTAINERS, CHAT: CHAT_CONTAINER}
 # Written by local_key.py in the gateway's container.
 LOCAL_KEY_STATE = "/tmp/local_key"  # noqa: S108 - in the container, where it is a tmpfs of its own
 
@@ -29,7 +32,7 @@ class Container:
     """One container, from `docker inspect`.
 
     Attributes:
-        part: database, engine or gateway.
+        part: database, engine, gateway or chat.
         name: the container's.
         raw: what Docker says.
     """
@@ -102,19 +105,20 @@ def last_end(name: str, since: float) -> tuple[int | None, bool]:
 
 def inspect() -> dict[str, Container]:
     """The containers there are, by part."""
-    names = [name for _, name in CONTAINERS.values()]
+    names = [name for _, name in _ALL.values()]
     done = subprocess.run(["docker", "container", "inspect", *names], capture_output=True, text=True)
     try:
         found = {entry["Name"].lstrip("/"): entry for entry in json.loads(done.stdout)}
     except ValueError:
         found = {}
-    return {part: Container(part, name, found[name]) for part, (_, name) in CONTAINERS.items() if name in found}
+    return {part: Container(part, name, found[name]) for part, (_, name) in _ALL.items() if name in found}
 
 
 def parts(secrets: Path, without: Collection[str] = ()) -> list[Part]:
-    """The state of each container, but for those to leave out."""
+    """The state of each container, but for those to leave out; of the chat page's only if there is one."""
     there = inspect()
-    return [_part(name, there.get(name), secrets) for name in CONTAINERS if name not in without]
+    names = (*CONTAINERS, CHAT) if CHAT in there else CONTAINERS
+    return [_part(name, there.get(name), secrets) for name in names if name not in without]
 
 
 def _part(name: str, container: Container | None, secrets: Path) -> Part:
@@ -139,6 +143,8 @@ def _health(container: Container, secrets: Path) -> probe.Health:
         return probe.Health(healthy, "takes connections" if healthy else "does not answer yet")
     if container.part == "engine":
         return probe.engine(container.address(8000)[1], secret_files.read(secrets, "VLLM_API_KEY"))
+    if container.part == CHAT:
+        return probe.chat(*container.address(8080))
     health = probe.gateway(*container.address(4000))
     if health.ready and not _has_file(container.name, LOCAL_KEY_STATE):
         return probe.Health(False, "the local key is not ready yet")

@@ -14,7 +14,7 @@ from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.plan import Plan
 from stack.releases import FAILED, GOOD, PENDING, Release, Releases
 from stack.runtime.report import Report
-from stack.runtime.watch import Part
+from stack.runtime.watch import Part, all_ready
 
 
 class Runtime(Protocol):
@@ -87,8 +87,7 @@ def _settle(runtime: Runtime, known: Releases) -> None:
     current = known.current()
     if current is None or current.state != PENDING or runtime.running_model() != current.model:
         return
-    parts = runtime.parts()
-    if parts and all(part.state == "ready" for part in parts):
+    if all_ready(runtime.parts()):
         known.mark(current, GOOD, images=runtime.images())
 
 

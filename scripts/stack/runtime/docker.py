@@ -14,12 +14,12 @@ from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.files import write_atomic
 from stack.plan import Plan, digest
 from stack.releases import Release, Releases
-from stack.runtime import compose, containers, engine_log, images, install, probe, secret_files, weights
+from stack.runtime import chat, compose, containers, engine_log, images, install, probe, secret_files, weights
 from stack.runtime.containers import CONTAINERS
 from stack.runtime.layout import REPOSITORY, Layout
 from stack.runtime.report import Report
 from stack.runtime.services import GRACE
-from stack.runtime.watch import Part
+from stack.runtime.watch import CHAT, Part
 
 # `up` gives up on a container that ended this often without having been ready. Docker goes on trying.
 GIVE_UP_AFTER = 2
@@ -62,7 +62,7 @@ class Docker:
         Raises:
             ConfigError: all of it.
         """
-        problems = secret_files.check(self.layout.secrets, {})
+        problems = secret_files.check(self.layout.secrets, {}) + chat.check(plan.resolved, self.layout.secrets)
         for name in (*secret_files.GENERATED, *secret_files.USER_GIVEN):
             if os.environ.get(f"{name}_FILE"):
                 cure = f"copy the file to secrets/{name}"
@@ -78,7 +78,9 @@ class Docker:
             problems.append(Problem("scripts/", "is readable by you alone, and containers run as other users", cure))
         problems += _of_another_clone()
         ours = {containers.Container.address(one, port)[1] for one, port in self._publishing()}
-        for key, host in (("LITELLM_PORT", plan.resolved["BIND_ADDRESS"]), ("ENGINE_PORT", "127.0.0.1")):
+        wanted = [("LITELLM_PORT", plan.resolved["BIND_ADDRESS"]), ("ENGINE_PORT", "127.0.0.1")]
+        wanted += [("CHAT_PORT", plan.resolved["CHAT_ADDRESS"])] if plan.resolved["CHAT"] else []
+        for key, host in wanted:
             port = plan.resolved[key]
             reason = "" if port in ours else probe.why_not_bind(host, port)
             if reason:
@@ -99,7 +101,7 @@ class Docker:
 
     def _publishing(self) -> list[tuple[containers.Container, int]]:
         there = containers.inspect()
-        ports = {"engine": 8000, "gateway": 4000}
+        ports = {"engine": 8000, "gateway": 4000, CHAT: 8080}
         return [(there[part], port) for part, port in ports.items() if part in there and there[part].running]
 
     def up(self, release: Release, environ: Mapping[str, str], report: Report) -> Plan:
@@ -130,6 +132,8 @@ class Docker:
             self._generate_if_engine_stays(inside)
             self._kill_if_loading(inside)
             self._start(env, report)
+            if not plan.resolved["CHAT"] and CHAT in containers.inspect():
+                self._compose(env, *compose.CHAT_PROFILE, "rm", "--stop", "--force", "chat", report=report)
         self._wait(plan, inside, report)
         images.forget(Releases(layout.releases).all())
         return plan
@@ -138,7 +142,7 @@ class Docker:
         """Have Compose bring the containers to what is wanted, unless they run as it left them and nothing has changed."""
         stamp, wanted = self.layout.run / "compose.digest", self._fingerprint(env)
         there = containers.inspect()
-        running = len(there) == len(CONTAINERS) and all(container.running for container in there.values())
+        running = all(part in there and there[part].running for part in CONTAINERS)
         if running and stamp.exists() and stamp.read_text() == wanted:
             return
         stamp.unlink(missing_ok=True)
@@ -211,7 +215,7 @@ class Docker:
         ready: set[str] = set()
         before = {part.name: part.restarts for part in self.parts()}
         while len(ready) < len(CONTAINERS):
-            for part in containers.parts(self.layout.secrets, without=ready):
+            for part in containers.parts(self.layout.secrets, without={*ready, CHAT}):
                 if part.state == "ready":
                     ready.add(part.name)
                     report.finished(part.name, f"ready after {time.monotonic() - started:.1f} s")
@@ -232,6 +236,23 @@ class Docker:
                 what = f"not ready after {plan.resolved['ENGINE_START_TIMEOUT']} s"
                 raise RunError(Problem(missing, what, "raise ENGINE_START_TIMEOUT, or look: ./runMe.sh logs"))
             time.sleep(0.3)
+
+    def start_chat(self, environ: Mapping[str, str], report: Report) -> None:
+        """Start the chat page of what is served, whose image may have to be pulled first, and wait until it is there.
+
+        Raises:
+            RunError: it is not; the API is not concerned.
+        """
+        with install.one_at_a_time(self.layout, report):
+            release = Releases(self.layout.releases).current()
+            if release is None or not release.plan().resolved["CHAT"]:
+                raise DisturbedError(Problem("stack", "was changed by another ./runMe.sh meanwhile"))
+            plan = release.plan()
+            env = compose.environment(environ, compose.variables(plan, plan, release, self.layout, None))
+            self._compose(env, *compose.CHAT_PROFILE, "up", "-d", "--no-build", "chat", report=report)
+        chat.wait(
+            lambda: containers.parts(self.layout.secrets, without=CONTAINERS), lambda part: self.failure(part, plan), report
+        )
 
     def failure(self, part: Part, plan: Plan) -> Problem:
         """Why a part is not ready."""
@@ -267,7 +288,7 @@ class Docker:
         self._kill_if_loading(None)
         # The gateway first: it takes no more requests, and the engine finishes those it has.
         self._compose(compose.environment(os.environ, {}), "stop", "litellm", report=report)
-        self._compose(compose.environment(os.environ, {}), "down", report=report)
+        self._compose(compose.environment(os.environ, {}), *compose.CHAT_PROFILE, "down", report=report)
 
     def parts(self) -> list[Part]:
         """The state of each container."""
@@ -288,9 +309,16 @@ class Docker:
 
     def logs(self, part: str, lines: int, follow: bool) -> int:
         """Show what the containers print."""
-        names = [service for name, (service, _) in CONTAINERS.items() if name == part]
+        names = [service for name, (service, _) in {**CONTAINERS, CHAT: containers.CHAT_CONTAINER}.items() if name == part]
         argv = compose.argv(
-            self.layout.root, self.gpu, "logs", "--tail", str(lines), *(["--follow"] if follow else []), *names
+            self.layout.root,
+            self.gpu,
+            *compose.CHAT_PROFILE,
+            "logs",
+            "--tail",
+            str(lines),
+            *(["--follow"] if follow else []),
+            *names,
         )
         return subprocess.run(argv, env=compose.environment(os.environ, {})).returncode
 

@@ -59,6 +59,17 @@ def has_gpu() -> bool:
     return bool(shutil.which("nvidia-smi")) and subprocess.run(["nvidia-smi", "-L"], capture_output=True).returncode == 0
 
 
+def _folder(layout: Layout, name: str, inputs: Iterable[Path] = ()) -> Path:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return layout.environments / f"{name}-py{version}-{file_digest(layout.requirements / f'{name}.txt', *inputs)}"
+
+
+def installed(layout: Layout, name: str) -> Path | None:
+    """The environment made from requirements/NAME.txt alone, if it is there."""
+    folder = _folder(layout, name)
+    return folder if (folder / STAMP).exists() else None
+
+
 def ensure(
     layout: Layout,
     name: str,
@@ -79,8 +90,7 @@ def ensure(
         RunError: the installation failed.
     """
     lock = layout.requirements / f"{name}.txt"
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = layout.environments / f"{name}-py{version}-{file_digest(lock, *inputs)}"
+    folder = _folder(layout, name, inputs)
     if (folder / STAMP).exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +108,8 @@ def ensure(
         run_logged([sys.executable, "-m", "venv", str(folder)], log, label)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-deps", "--require-hashes", "--prefer-binary"]
         pip += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+        if name == "chat":
+            pip.append("--ignore-requires-python")  # Open WebUI names 3.12 as the last; what of it is used runs with 3.13
         if name == "engine-cpu":
             _install_torch(pip, lock, log, label, report)
         _install(pip, lock, log, label, report)

@@ -85,6 +85,11 @@ class Layout:
         return self.state / "postgres"
 
     @property
+    def chat(self) -> Path:
+        """The chat page's data."""
+        return self.state / "chat"
+
+    @property
     def weights(self) -> Path:
         """Weights that did not come from the hub; shared like the environments."""
         return self.environments / "weights"

@@ -15,6 +15,7 @@ from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.plan import Plan
 from stack.releases import Release, Releases
 from stack.runtime import (
+    chat,
     engine_log,
     gateway_environment,
     install,
@@ -28,7 +29,7 @@ from stack.runtime import (
 from stack.runtime.layout import Layout
 from stack.runtime.report import Report
 from stack.runtime.spec import Service, write_services
-from stack.runtime.watch import PARTS, Part, Watch
+from stack.runtime.watch import CHAT, PARTS, Part, Watch
 
 # `up` gives up on a part that ended this often without having been ready. It is still tried again in the background.
 GIVE_UP_AFTER = 2
@@ -61,6 +62,7 @@ class Native:
             what = f"ENGINE_HOST={host.value} would open the engine's unguarded routes to other machines"
             problems.append(Problem(host.origin, what, "leave it out: clients use the gateway, BIND_ADDRESS"))
         problems += secret_files.check(self.layout.secrets, os.environ)
+        problems += chat.check(plan.resolved, self.layout.secrets)
         problems += self._taken_ports(plan)
         if problems:
             raise ConfigError(*problems)
@@ -100,6 +102,7 @@ class Native:
         password = Path(os.environ.get("POSTGRES_PASSWORD_FILE") or layout.secrets / "POSTGRES_PASSWORD")
         postgres.initialise(environments.database, layout.postgres, password)
         wanted = services.build(plan, layout, environments, environ, model_path, gateway_env)
+        wanted += self._chat_that_runs(plan, environ)
         self._protect_what_runs(plan, wanted, environments.engine, report)
         Releases(layout.releases).activate(release)
         self._generate_if_engine_stays(plan)
@@ -163,6 +166,7 @@ class Native:
             ("LITELLM_PORT", resolved["BIND_ADDRESS"]),
             ("ENGINE_PORT", resolved["ENGINE_HOST"]),
             ("POSTGRES_PORT", "127.0.0.1"),
+            *((("CHAT_PORT", resolved["CHAT_ADDRESS"]),) if resolved["CHAT"] else ()),
         ):
             port = resolved[key]
             reason = "" if port in ours else probe.why_not_bind(host, port)
@@ -182,7 +186,7 @@ class Native:
         ready: set[str] = set()
         before = {part.name: part.restarts for part in self.watch.parts() if self.watch.runs_as(part.name, digests)}
         while len(ready) < len(PARTS):
-            for part in self.watch.parts(digests, without=ready):
+            for part in self.watch.parts(digests, without={*ready, CHAT}):
                 if part.state == "ready":
                     ready.add(part.name)
                     report.finished(part.name, f"ready after {time.monotonic() - started:.1f} s")
@@ -205,8 +209,40 @@ class Native:
         if (self.layout.run / supervisor.STOPPED).exists():
             raise DisturbedError(Problem("stack", "was stopped by another ./runMe.sh down"))
         current = {service.name: service.digest for service in self.watch.services().values()}
-        if current != digests:
+        if any(current.get(name) != digests[name] for name in PARTS):
             raise DisturbedError(Problem("stack", "was changed by another ./runMe.sh meanwhile", "see ./runMe.sh status"))
+
+    def _chat_that_runs(self, plan: Plan, environ: Mapping[str, str]) -> list[Service]:
+        """The chat page, if it runs and is still asked for; else it is started when the API is ready."""
+        environment = install.installed(self.layout, CHAT)
+        if not plan.resolved["CHAT"] or environment is None or self.watch.supervisor() is None:
+            return []
+        return [chat.service(plan, self.layout, environment, environ)] if CHAT in self.watch.services() else []
+
+    def start_chat(self, environ: Mapping[str, str], report: Report) -> None:
+        """Install and start the chat page of what is served, and wait until it is there.
+
+        Raises:
+            RunError: it is not; the API is not concerned.
+        """
+        environment = install.ensure(self.layout, CHAT, report)
+        with install.one_at_a_time(self.layout, report):
+            release, running = Releases(self.layout.releases).current(), self.watch.supervisor()
+            if release is None or running is None:
+                raise DisturbedError(Problem("stack", "was stopped by another ./runMe.sh down"))
+            plan = release.plan()
+            if not plan.resolved["CHAT"]:
+                raise DisturbedError(Problem("stack", "was changed by another ./runMe.sh meanwhile"))
+            service = chat.service(plan, self.layout, environment, environ)
+            others = [one for one in self.watch.services().values() if one.name != CHAT]
+            write_services(self.layout.run / "services.json", [*others, service])
+            running.send(signal.SIGHUP)
+
+        def look() -> list[Part]:
+            stopped = (self.layout.run / supervisor.STOPPED).exists()
+            return [] if stopped else self.watch.parts({CHAT: service.digest}, without=PARTS)
+
+        chat.wait(look, lambda part: self.failure(part, plan), report)
 
     def failure(self, part: Part, plan: Plan) -> Problem:
         """Why a part is not ready."""
@@ -267,7 +303,7 @@ class Native:
 
     def logs(self, part: str, lines: int, follow: bool) -> int:
         """Show what the parts print; `tail` knows how."""
-        names = [part] if part else [*PARTS, "supervisor"]
+        names = [part] if part else [*PARTS, *([CHAT] if CHAT in self.watch.services() else []), "supervisor"]
         files = [str(self.layout.log(name)) for name in names if self.layout.log(name).exists()]
         if not files:
             print("no logs yet")

@@ -69,6 +69,12 @@ def gateway(host: str, port: int) -> Health:
     return Health(True, "answers")
 
 
+def chat(host: str, port: int) -> Health:
+    """Ready when the page is there."""
+    status, _ = get(f"http://{reachable(host)}:{port}/health")
+    return Health(True, f"http://{reachable(host)}:{port}") if status == 200 else Health(False, "does not answer yet")
+
+
 def database(port: int) -> Health:
     """Ready when it takes connections."""
     return Health(True, "takes connections") if listens("127.0.0.1", port) else Health(False, "does not answer yet")

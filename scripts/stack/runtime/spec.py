@@ -15,7 +15,7 @@ class Service:
     """A process to keep running.
 
     Attributes:
-        name: engine, gateway or database.
+        name: engine, gateway, database or chat.
         argv: what to run.
         env: its whole environment.
         version: what of the environment matters: the service is started anew when this changes, not whenever the

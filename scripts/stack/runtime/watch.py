@@ -14,7 +14,10 @@ from stack.runtime.processes import Identity
 from stack.runtime.spec import Service, read_services
 from stack.runtime.supervisor import boot_id
 
+# What the API is made of; ready means these.
 PARTS = ("database", "engine", "gateway")
+# Beside them, if it is asked for: nothing waits for it, and nothing ends with it.
+CHAT = "chat"
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Part:
     """The state of one service, as `status` shows it.
 
     Attributes:
-        name: database, engine or gateway.
+        name: database, engine, gateway or chat.
         state: ready, starting, restarting or stopped.
         detail: what it does, or why it is not ready.
         pid: its process, or 0.
@@ -36,6 +39,12 @@ class Part:
     pid: int = 0
     seconds: float = 0.0
     restarts: int = 0
+
+
+def all_ready(parts: Collection[Part]) -> bool:
+    """Whether the API is there; the chat page does not count."""
+    needed = [part for part in parts if part.name != CHAT]
+    return bool(needed) and all(part.state == "ready" for part in needed)
 
 
 class Watch:
@@ -78,10 +87,10 @@ class Watch:
 
     def runs_as(self, name: str, digests: Mapping[str, str]) -> bool:
         """Whether the supervisor has already got to the service as it was last specified."""
-        return str(self._records().get(name, {}).get("digest")) == digests[name]
+        return str(self._records().get(name, {}).get("digest")) == digests.get(name)
 
     def parts(self, digests: Mapping[str, str] | None = None, without: Collection[str] = ()) -> list[Part]:
-        """The state of each service.
+        """The state of each service; of the chat page only if it was asked for.
 
         Args:
             digests: the specifications that count; an older version that still runs is not ready.
@@ -89,7 +98,7 @@ class Watch:
         """
         records, services = self._records(), self.services()
         parts = []
-        for name in PARTS:
+        for name in (*PARTS, CHAT) if CHAT in services else PARTS:
             record = records.get(name)
             if name in without:
                 continue
@@ -120,6 +129,8 @@ class Watch:
             return probe.database(service.port)
         if service.name == "engine":
             return probe.engine(service.port, secret_files.read(self.layout.secrets, "VLLM_API_KEY"))
+        if service.name == CHAT:
+            return probe.chat(service.host, service.port)
         health = probe.gateway(service.host, service.port)
         if health.ready and not self._key_seen_to(identity):
             return probe.Health(False, "the local key is not ready yet")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stack.runtime import containers, engine_log, probe
-from stack.runtime.containers import CONTAINERS, Container
+from stack.runtime.containers import CHAT_CONTAINER, CONTAINERS, Container
 from stack.runtime.probe import Health
 from stack.runtime.watch import Part
 
@@ -52,7 +52,7 @@ STATES: dict[str, dict[str, Any]] = {
 def recorded(part: str, state: dict[str, Any] | None = None, restarts: int = 0) -> dict[str, Any]:
     """An entry of `docker container inspect`."""
     raw = copy.deepcopy(RUNNING)
-    raw["Name"] = f"/{CONTAINERS[part][1]}"
+    raw["Name"] = f"/{ {**CONTAINERS, 'chat': CHAT_CONTAINER}[part][1] }"
     raw["RestartCount"] = restarts
     raw["State"] |= state or {}
     return raw
@@ -102,7 +102,7 @@ def test_nothing_is_there(docker: Docker) -> None:
         Part("engine", "stopped", "not started"),
         Part("gateway", "stopped", "not started"),
     ]
-    assert docker.asked == [["docker", "container", "inspect", "litellm_db", "vllm-container", "litellm"]]
+    assert docker.asked == [["docker", "container", "inspect", "litellm_db", "vllm-container", "litellm", "litellm_chat"]]
 
 
 @pytest.mark.parametrize("answer", ["", "Cannot connect to the Docker daemon"])
@@ -123,6 +123,15 @@ def test_others_that_are_there(docker: Docker) -> None:
         "database": "litellm_db",
         "gateway": "litellm",
     }
+
+
+def test_the_chat_page_counts_only_where_it_is(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "chat", lambda host, port: Health(True, f"{host}:{port}"))
+    docker.there = [recorded("chat")]
+    docker.there[0]["HostConfig"] = {"PortBindings": {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "3000"}]}}
+    page = the("chat")
+    assert (page.state, page.detail) == ("ready", "127.0.0.1:3000")
+    assert [part.name for part in containers.parts(Path("/nowhere"), without=CONTAINERS)] == ["chat"]
 
 
 @pytest.mark.parametrize("part", CONTAINERS)
