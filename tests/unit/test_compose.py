@@ -280,6 +280,7 @@ def test_defaults_are_those_of_the_table_of_settings() -> None:
         "LITELLM_PORT",
         "LOCAL_KEY",
         "MAX_PARALLEL_REQUESTS",
+        "MAX_REQUEST_SIZE",
         "HF_HOME",
         "CHAT_IMAGE",
         "CHAT_ADDRESS",

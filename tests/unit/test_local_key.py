@@ -15,7 +15,7 @@ import pytest
 
 from stack.local_key import Gateway, provision
 
-ROUTES = ["llm_api_routes", "info_routes"]
+ROUTES = ["llm_api_routes", "info_routes", "/v1/models/*", "/models/*"]
 
 
 class FakeGateway(ThreadingHTTPServer):

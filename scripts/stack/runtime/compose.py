@@ -88,6 +88,7 @@ def variables(plan: Plan, inside: Plan, release: Release, layout: Layout, weight
         "GATEWAY_SECRETS": secret_files.version(layout.secrets, GATEWAY_SECRETS),
         "LOCAL_KEY": str(resolved["LOCAL_KEY"]).lower(),
         "KEY_LIMIT": str(gateway.key_limit(resolved)),
+        "MAX_REQUEST_SIZE": str(resolved["MAX_REQUEST_SIZE"]),
         "DRAIN_SECONDS": str(plan.drain_seconds),
         "STOP_GRACE_PERIOD": f"{plan.drain_seconds + 2 * GRACE}s",
         "CHAT_IMAGE": resolved["CHAT_IMAGE"],
