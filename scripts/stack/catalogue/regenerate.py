@@ -2,13 +2,21 @@
 
     GATEWAY_ENV/bin/python scripts/stack/catalogue/regenerate.py litellm > scripts/stack/catalogue/litellm_params.txt
     ENGINE_ENV/bin/python  scripts/stack/catalogue/regenerate.py vllm    > scripts/stack/catalogue/vllm_request_params.txt
+    ENGINE_ENV/bin/python  scripts/stack/catalogue/regenerate.py hf      > scripts/stack/catalogue/hf_config_keys.txt
+    ENGINE_ENV/bin/python  scripts/stack/catalogue/regenerate.py engine  > scripts/stack/catalogue/vllm_engine.json
 
-A test runs both and compares, so that a new version of either cannot leave these lists behind.
+A test runs all and compares, so that a new version of either cannot leave these lists behind.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def litellm_params() -> set[str]:
@@ -31,6 +39,43 @@ def vllm_request_params() -> set[str]:
     return {name for request in requests for name in request.model_fields}
 
 
-if __name__ == "__main__":
-    names = {"litellm": litellm_params, "vllm": vllm_request_params}[sys.argv[1]]()
+def hf_keys() -> set[str]:
+    """Keys that --hf-overrides may have: those that some model's configuration has."""
+    from stack.catalogue.vllm_names import hf_keys as found
+
+    return found()
+
+
+def engine() -> str:
+    """Flags, keys and environment of vLLM 0.32.0: JSON with one entry a line, so that a change can be read."""
+    from vllm.version import __version__
+
+    from stack.catalogue import vllm_env, vllm_names
+
+    found = vllm_names.Engine()
+    flags = found.flags()
+    tables: dict[str, Mapping[str, Any]] = {"flags": flags, "env": vllm_env.environment()}
+    classes = found.classes()
+    parts = [f'"version": {json.dumps(__version__.partition("+")[0])}']
+    parts += [f'"generation": {json.dumps(vllm_names.generation())}']
+    parts += [f'"{name}": {_lines(table, " ")}' for name, table in tables.items()]
+    inner = ",\n".join(f' "{name}": {_lines(table, "  ")}' for name, table in classes.items())
+    return "{\n" + ",\n".join([*parts, f'"classes": {{\n{inner}\n}}']) + "\n}\n"
+
+
+def _lines(table: Mapping[str, Any], indent: str) -> str:
+    rows = [f"{indent}{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+    return "{\n" + ",\n".join(rows) + f"\n{indent[1:]}}}"
+
+
+def main(which: str) -> None:
+    """Print one of the lists."""
+    if which == "engine":
+        sys.stdout.write(engine())
+        return
+    names = {"litellm": litellm_params, "vllm": vllm_request_params, "hf": hf_keys}[which]()
     sys.stdout.write("\n".join(sorted(name for name in names if name[0] != "_" and name != "self")) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,105 @@
+"""What older guides still name: flags and variables that vLLM 0.32.0 no longer has, and what to write instead.
+
+Sources: vLLM's release notes and its own hints (argparse_utils.py for --task). A test holds the table against the
+catalogue: nothing in it may still exist, and every flag and variable that a cure names must.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_ALWAYS = "leave it out: vLLM always does that now"
+_GONE = "leave it out: it has no successor"
+
+FLAGS: Mapping[str, str] = {
+    "--calculate-kv-scales": _GONE,
+    "--chat-template-text-format": "use --chat-template-content-format",
+    "--cuda-graph-sizes": "use --cudagraph-capture-sizes",
+    "--device": "leave it out: vLLM finds the device",
+    "--disable-async-output-proc": _GONE,
+    "--disable-frontend-multiprocessing": _GONE,
+    "--disable-log-requests": "leave it out: requests are not logged unless --enable-log-requests says so",
+    "--disable-mm-preprocessor-cache": "use --mm-processor-cache-gb 0",
+    "--enable-lora-bias": _GONE,
+    "--enable-multimodal-encoder-data-parallel": "use --mm-encoder-tp-mode data",
+    "--enable-prompt-adapter": _GONE,
+    "--enable-reasoning": "leave it out: --reasoning-parser is enough",
+    "--engine-use-ray": "use --distributed-executor-backend ray",
+    "--eplb-log-balancedness": "use --eplb-config '{\"log_balancedness\": true}'",
+    "--eplb-step-interval": "use --eplb-config '{\"step_interval\": …}'",
+    "--eplb-window-size": "use --eplb-config '{\"window_size\": …}'",
+    "--full-cuda-graph": 'use --compilation-config \'{"cudagraph_mode": "FULL"}\'',
+    "--guided-decoding-backend": "use --structured-outputs-config '{\"backend\": …}'",
+    "--guided-decoding-disable-additional-properties": "use --structured-outputs-config "
+    "'{\"disable_additional_properties\": true}'",
+    "--guided-decoding-disable-any-whitespace": "use --structured-outputs-config '{\"disable_any_whitespace\": true}'",
+    "--guided-decoding-disable-fallback": _GONE,
+    "--long-lora-scaling-factors": _GONE,
+    "--lora-extra-vocab-size": _GONE,
+    "--max-context-len-to-capture": "use --max-cudagraph-capture-size",
+    "--max-long-partial-prefills": _GONE,
+    "--max-num-partial-prefills": _GONE,
+    "--max-prompt-adapters": _GONE,
+    "--max-seq-len-to-capture": "use --max-cudagraph-capture-size",
+    "--multi-step-stream-outputs": _GONE,
+    "--ngram-prompt-lookup-max": 'use --speculative-config \'{"method": "ngram", "prompt_lookup_max": …}\'',
+    "--ngram-prompt-lookup-min": 'use --speculative-config \'{"method": "ngram", "prompt_lookup_min": …}\'',
+    "--num-lookahead-slots": _GONE,
+    "--num-redundant-experts": "use --eplb-config '{\"num_redundant_experts\": …}'",
+    "--num-scheduler-steps": _GONE,
+    "--num-speculative-tokens": "use --speculative-config '{\"num_speculative_tokens\": …}'",
+    "--override-neuron-config": "use --additional-config",
+    "--override-pooler-config": "use --pooler-config",
+    "--preemption-mode": _GONE,
+    "--qlora-adapter-name-or-path": _GONE,
+    "--rope-scaling": "use --hf-overrides '{\"rope_parameters\": {…}}'",
+    "--rope-theta": 'use --hf-overrides \'{"rope_parameters": {"rope_theta": …}}\'',
+    "--scheduler-delay-factor": _GONE,
+    "--spec-decoding-acceptance-method": _GONE,
+    "--speculative-draft-tensor-parallel-size": "use --speculative-config '{\"draft_tensor_parallel_size\": …}'",
+    "--speculative-model": 'use --speculative-config \'{"model": …, "num_speculative_tokens": …}\'',
+    "--swap-space": "leave it out: vLLM computes again what it preempts",
+    "--task": "use --runner pooling for embedding, reranking and reward models, with --convert to adapt one that generates; "
+    "for generating leave it out",
+    "--tokenizer-pool-extra-config": _GONE,
+    "--tokenizer-pool-size": _GONE,
+    "--tokenizer-pool-type": _GONE,
+    "--typical-acceptance-sampler-posterior-threshold": _GONE,
+    "--use-v2-block-manager": _ALWAYS,
+    "--worker-use-ray": "use --distributed-executor-backend ray",
+}
+
+ENV: Mapping[str, str] = {
+    "SAFETENSORS_FAST_GPU": "nothing reads it; use --load-format fastsafetensors in the command",
+    "VLLM_ALL2ALL_BACKEND": "use --all2all-backend in the command",
+    "VLLM_ALLOW_DEPRECATED_BEAM_SEARCH": _GONE,
+    "VLLM_ATTENTION_BACKEND": "use --attention-backend in the command",
+    "VLLM_CPU_MOE_PREPACK": _GONE,
+    "VLLM_CPU_SGL_KERNEL": _GONE,
+    "VLLM_DISABLE_FLASHINFER_PREFILL": "use --attention-config '{\"mla_prefill_backend\": …}' in the command",
+    "VLLM_ENABLE_FUSED_MOE_ACTIVATION_CHUNKING": _GONE,
+    "VLLM_ENGINE_ITERATION_TIMEOUT_S": _GONE,
+    "VLLM_FLASHINFER_DISABLE_Q_QUANTIZATION": "use --attention-config '{\"disable_flashinfer_q_quantization\": true}'",
+    "VLLM_FLASHINFER_MOE_BACKEND": "use --moe-backend in the command",
+    "VLLM_FLASH_ATTN_VERSION": "use --attention-config '{\"flash_attn_version\": …}' in the command",
+    "VLLM_FUSED_MOE_CHUNK_SIZE": _GONE,
+    "VLLM_MM_INPUT_CACHE_GIB": "use --mm-processor-cache-gb in the command",
+    "VLLM_MXFP4_USE_MARLIN": "use --moe-backend marlin in the command",
+    "VLLM_NVFP4_GEMM_BACKEND": "use --linear-backend in the command",
+    "VLLM_TEST_FORCE_FP8_MARLIN": "use --linear-backend marlin and --moe-backend marlin in the command",
+    "VLLM_TORCH_PROFILER_DIR": 'use --profiler-config \'{"profiler": "torch", "torch_profiler_dir": …}\' in the command',
+    "VLLM_USE_CUDNN_PREFILL": "use --attention-config '{\"mla_prefill_backend\": …}' in the command",
+    "VLLM_USE_FLASHINFER_MOE_FP16": "use --moe-backend flashinfer_cutlass in the command",
+    "VLLM_USE_FLASHINFER_MOE_FP4": "use --moe-backend flashinfer_cutlass or flashinfer_trtllm in the command",
+    "VLLM_USE_FLASHINFER_MOE_FP8": "use --moe-backend flashinfer_cutlass or flashinfer_trtllm in the command",
+    "VLLM_USE_FLASHINFER_MOE_MXFP4_BF16": "use --moe-backend flashinfer_cutlass or flashinfer_trtllm in the command",
+    "VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8": "use --moe-backend flashinfer_trtllm in the command",
+    "VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8_CUTLASS": "use --moe-backend flashinfer_cutlass in the command",
+    "VLLM_USE_RAY_COMPILED_DAG": _GONE,
+    "VLLM_USE_RAY_SPMD_WORKER": _GONE,
+    "VLLM_USE_TRITON_FLASH_ATTN": "use --attention-backend in the command",
+    "VLLM_USE_TRTLLM_ATTENTION": "use --attention-config '{\"use_trtllm_attention\": true}' in the command",
+    "VLLM_USE_TRTLLM_RAGGED_DEEPSEEK_PREFILL": 'use --attention-config \'{"mla_prefill_backend": "TRTLLM_RAGGED"}\'',
+    "VLLM_USE_V1": _ALWAYS,
+    "VLLM_V1_USE_PREFILL_DECODE_ATTENTION": "use --attention-backend in the command",
+}
