@@ -1,0 +1,1 @@
+"""`./runMe.sh logs`: what the parts print, merged by time."""

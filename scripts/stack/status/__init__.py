@@ -1,0 +1,1 @@
+"""`./runMe.sh status`: how the stack is, on one screen."""
