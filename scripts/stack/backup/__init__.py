@@ -1,0 +1,1 @@
+"""`./runMe.sh backup` and `restore`: keys and usage as one file."""

@@ -1,0 +1,1 @@
+"""Metrics: what a Prometheus asks the stack, and the dashboards that show it."""

@@ -1,0 +1,1 @@
+"""`./runMe.sh usage`: what was asked of the gateway, from the tables that LiteLLM keeps."""
