@@ -10,8 +10,9 @@ readonly CANDIDATES=(python3 python3.13 python3.12 python3.11)
 
 main() {
   local python environment
-  check_platform
+  [[ ${1:-} == doctor ]] || check_platform
   environment=$(remembered)
+  [[ ${1:-} != doctor ]] || doctor "$environment" "${@:2}"
   if [[ -z $environment ]]; then
     python=$(find_python)
     environment=$environments/cli-$(key "$python")
@@ -21,6 +22,17 @@ main() {
   # Neither the caller's modules nor those of the folder they stand in.
   export PYTHONPATH=$root/scripts PYTHONSAFEPATH=1
   exec "$environment/bin/python" -m stack "$@"
+}
+
+# doctor ENVIRONMENT ARGUMENT...: by whatever Python there is. It installs nothing, as that may be what is wrong.
+doctor() {
+  local candidate
+  for candidate in ${1:+"$1/bin/python"} "$environments"/cli-*/bin/python ${PYTHON:-} "${CANDIDATES[@]}"; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+      PYTHONPATH=$root/scripts PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 exec "$candidate" -m stack.doctor "${@:2}"
+    fi
+  done
+  die "no Python was found, not even for the doctor" "install it (Debian, Ubuntu: apt install python3 python3-venv)"
 }
 
 check_platform() {

@@ -2,7 +2,7 @@
 
 Named by engine_logging.json, which scripts/entrypoint.sh gives to vLLM (VLLM_LOGGING_CONFIG_PATH; vLLM's documentation:
 "Logging Configuration"). It runs in each of the engine's processes. Formats, levels, colours and streams stay vLLM's
-and uvicorn's own.
+and uvicorn's own, but that uvicorn's line for each answer, which has no time, gets one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class UvicornFormatter(logging.Formatter):
                 self._real = _formatter(LOGGING_CONFIG["formatters"][self.name])
             except Exception:
                 self._real = logging.Formatter("%(levelname)s: %(message)s")
-        return self._real.format(record)
+        line = self._real.format(record)
+        return f"{self.formatTime(record, '%m-%d %H:%M:%S')} {line}" if self.name == "access" else line
 
 
 class VllmHandler(logging.StreamHandler[Any]):

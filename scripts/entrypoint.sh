@@ -30,6 +30,7 @@ _main() {
   report_phases
   keep_compiled
   keep_connections
+  leave_hub_alone
   # Without the assignments before it: somebody may have put a secret among them.
   echo "starting: ${command[*]:$(first_argument)}"
   drop_privileges
@@ -54,6 +55,9 @@ in_container() { [[ -n ${ENGINE_USER:-} ]]; }
 # What the engine is doing, for clients that ask too early: stack/engine_phase.py reads and writes it from here on.
 begin_phases() {
   mkdir -p -- "$CONFIG_DIR"
+  # How long its steps took last time, for the same clients.
+  rm -f -- "$CONFIG_DIR/usual"
+  [[ ! -f $STACK_ROOT/usual ]] || cp -- "$STACK_ROOT/usual" "$CONFIG_DIR/usual"
   printf '%s starting Python and vLLM\n' "$EPOCHSECONDS" >"$CONFIG_DIR/.phase"
   mv -f -- "$CONFIG_DIR/.phase" "$CONFIG_DIR/phase"
 }
@@ -85,6 +89,19 @@ keep_compiled() {
 # sent in the moment of the closing would be lost.
 keep_connections() {
   export VLLM_HTTP_TIMEOUT_KEEP_ALIVE=${VLLM_HTTP_TIMEOUT_KEEP_ALIVE:-150}
+}
+
+# Where the hub cannot be reached, vLLM would ask it for two minutes and give up, whatever its cache has.
+leave_hub_alone() {
+  local word home='' first
+  first=$(first_argument)
+  for word in "${command[@]:0:first}"; do
+    [[ $word != HF_HOME=* ]] || home=${word#HF_HOME=}
+  done
+  if PYTHONPATH=$scripts "$(stack_python "$STACK_ROOT")" -m stack.hub_cache "${command[first + 2]}" "$home"; then
+    echo "the hub cannot be reached; serving what its cache has"
+    export HF_HUB_OFFLINE=1
+  fi
 }
 
 # What was accepted at the last `up` is what runs, whatever has been edited since: its files are not made again.

@@ -18,6 +18,8 @@ from typing import Any
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy.proxy_server import app
 
+import gateway_requests
+from gateway_requests import requests
 from stack import api_errors
 from stack.values import parse_size
 
@@ -37,8 +39,15 @@ class ApiErrors:
         """Serve one connection."""
         api = api_errors.speaks(scope["path"]) if scope["type"] == "http" else ""
         if not api:
-            await self._inner(scope, receive, send)
+            counts = scope.get("path") == gateway_requests.COUNTS and gateway_requests.may_count(scope["headers"])
+            await (gateway_requests.answer_counts(send) if counts else self._inner(scope, receive, send))
             return
+        try:
+            await self._answer(api, requests.begin(scope), receive, send)
+        finally:
+            requests.end()
+
+    async def _answer(self, api: str, scope: Any, receive: Any, send: Any) -> None:
         failed: dict[str, Any] | None = None
         body = b""
         begun = False
@@ -49,7 +58,9 @@ class ApiErrors:
                 await send(message)
             elif not begun:
                 begun = True
-                if message["type"] == "http.response.start" and message["status"] >= 400:
+                if message["type"] == "http.response.start":
+                    message = requests.begins_to_answer(message)
+                if message.get("status", 0) >= 400:
                     failed = message
                 else:
                     await send(message)
@@ -96,6 +107,7 @@ def wrap() -> None:
     except ImportError:
         logging.getLogger("LiteLLM Proxy").warning("MAX_REQUEST_SIZE has no effect: Starlette is older than the pinned one")
     app.middleware_stack = ApiErrors(inner, most)
+    gateway_requests.log()
 
 
 wrap()

@@ -40,6 +40,7 @@ import gateway_engine_usage
 import gateway_errors
 import gateway_models
 import gateway_refusals
+import gateway_requests
 from stack import pass_through
 from stack.pass_through import Events, Target
 
@@ -82,7 +83,8 @@ def _secret(value: Any) -> Any:
 
 def _is_plain(route: str, request: Request, body: dict[str, Any], key: UserAPIKeyAuth) -> bool:
     """Whether nothing is asked for, by request or key, that LiteLLM does on its ordinary way only."""
-    headers = any(name.startswith(("x-litellm-", "x-pass-")) for name in request.headers)
+    ours = gateway_requests.current_id()
+    headers = any(name.startswith(("x-litellm-", "x-pass-")) and value != ours for name, value in request.headers.items())
     renames = bool(key.aliases or key.team_model_aliases)
     # LiteLLM sets tokens a minute aside before a request, and reads how many of its ordinary requests only.
     by_token = any(getattr(key, name, None) for name in _TOKEN_LIMITS) or any(
@@ -182,17 +184,21 @@ async def _count_tokens(
 
 async def _pass(route: str, request: Request, body: dict[str, Any], to: Target, key: UserAPIKeyAuth) -> Response:
     sent = pass_through.complete(route, body, to)
-    sent["litellm_metadata"] = _client(request, sent.pop("metadata", None))
+    if route == "/v1/responses":
+        sent["request_id"] = gateway_requests.response_id()
+    sent["litellm_metadata"] = client = _client(request, sent.pop("metadata", None))
+    gateway_engine_usage.asks(client)
     response: Response = await pass_through_request(
         request=request,
         target=to.base + _spelled(route),
-        custom_headers={"Authorization": f"Bearer {to.key}"},
+        custom_headers={"Authorization": f"Bearer {to.key}", gateway_requests.HEADER: gateway_requests.current_id()},
         user_api_key_dict=key,
         custom_body=sent,
         stream=bool(body.get("stream")),
         cost_per_request=0.0,
         timeout=to.timeout,
     )
+    response.headers[gateway_requests.CALL] = gateway_requests.current_id()  # by which its usage record is found
     record = gateway_engine_usage.current_record()
     if response.status_code >= 500:
         response = await _whole(response)
@@ -203,8 +209,8 @@ async def _pass(route: str, request: Request, body: dict[str, Any], to: Target, 
         await _release(key)
         return response
     asked = bool((body.get("stream_options") or {}).get("include_usage"))
-    events = Events(hide_usage=pass_through.counts_on_demand(route) and not asked)
-    pieces = _relay(route, response.body_iterator, events, record, key)
+    events = Events(route, hide_usage=pass_through.counts_on_demand(route) and not asked)
+    pieces = _relay(route, response.body_iterator, events, record, key, _prompt_tokens(route, body, to))
     # Begun here, so that it also ends here if the client goes away before the first piece.
     first = await anext(pieces, b"")
     response.body_iterator = _chain(first, pieces)
@@ -220,7 +226,29 @@ def _spelled(route: str) -> str:
     return route.replace("/messages", "/%6Dessages")
 
 
-async def _relay(route: str, stream: Any, events: Events, record: Any, key: UserAPIKeyAuth) -> AsyncGenerator[bytes]:
+def _prompt_tokens(route: str, body: dict[str, Any], to: Target) -> Callable[[], Awaitable[int]]:
+    """What asks the engine how many tokens a request's prompt has; 0 if it cannot be asked."""
+
+    async def ask() -> int:
+        prompt = pass_through.prompt(route, {**body, "model": to.model})
+        if prompt is None:
+            return 0
+        client = get_async_httpx_client(llm_provider=httpxSpecialProvider.PassThroughEndpoint).client
+        headers = {"Authorization": f"Bearer {to.key}"}
+        answer = await client.post(f"{to.base}/tokenize", json=prompt, headers=headers, timeout=10)
+        return int(answer.json()["count"])
+
+    return ask
+
+
+async def _relay(
+    route: str,
+    stream: Any,
+    events: Events,
+    record: Any,
+    key: UserAPIKeyAuth,
+    prompt: Callable[[], Awaitable[int]],
+) -> AsyncGenerator[bytes]:
     sent = complete = False
     # Where LiteLLM finds the request's place again, whoever ends this: the collector may, from another request's context.
     context = contextvars.copy_context()
@@ -243,7 +271,7 @@ async def _relay(route: str, stream: Any, events: Events, record: Any, key: User
             raise away from error
         yield pass_through.broken(route, away.message)  # the status 200 is out already
     finally:
-        gateway_engine_usage.counted(record, events, complete)
+        gateway_engine_usage.counted(record, events, complete, prompt)
         with anyio.CancelScope(shield=True):
             await asyncio.create_task(_release(key), context=context)
 

@@ -13,7 +13,7 @@ export PYTHONPATH=$scripts PYTHONSAFEPATH=1
 source "$scripts/lib/secrets.sh"
 
 _main() {
-  load_secrets LITELLM_MASTER_KEY LITELLM_SALT_KEY POSTGRES_PASSWORD VLLM_API_KEY ANTHROPIC_AUTH_TOKEN
+  load_secrets LITELLM_MASTER_KEY LITELLM_SALT_KEY POSTGRES_PASSWORD VLLM_API_KEY ANTHROPIC_AUTH_TOKEN METRICS_API_KEY
   check_exposure
   let_engine_load_first
   set_database_url

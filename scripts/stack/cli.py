@@ -13,10 +13,11 @@ from typing import Any
 from stack import __version__, plan, views
 from stack.errors import ConfigError, Problem, StackError
 from stack.files import write_atomic
+from stack.logs import command as logs_command
 from stack.releases import Release, Releases
 from stack.runtime import deploy
 from stack.runtime.layout import Layout
-from stack.runtime.watch import all_ready
+from stack.status import command as status_command
 
 DESCRIPTION = """\
 One box, many models, one endpoint: serves a model from models/ with vLLM behind a LiteLLM gateway that speaks the
@@ -42,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments = ["up", *arguments]
     if arguments[0] == "test":
         return _test(arguments[1:])
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     environ = {**os.environ, **({"MODEL": options.model} if getattr(options, "model", "") else {})}
     try:
         return int(options.run(options, Layout.from_environ(environ), environ))
@@ -63,6 +64,17 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; what was started goes on: ./runMe.sh status", file=sys.stderr)
         return 130
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    """The options; `explain` takes a flag of the engine, such as --max-model-len, as its key."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if arguments[0] == "explain" and len(rest) == 1 and not options.key:
+        options.key = rest.pop()
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,13 +98,21 @@ def _parser() -> argparse.ArgumentParser:
     rollback.add_argument("number", nargs="?", type=int, default=0, help="which one (default: the one before)")
     listing = command("releases", _releases, "list what was served, and what became of it")
     status = command("status", _status, "show how each part is; exit status 0 if all are ready, else 1")
-    models = command("models", _models, "list the models there are")
-    logs = command("logs", _logs, "show what the parts print")
-    logs.add_argument(
-        "part", nargs="?", choices=("engine", "gateway", "database", "chat", "supervisor"), help="only this part"
+    status_command.add_options(status)
+    models = command("models", _models, "list the models there are: size, context, whether they fit here")
+    fit = command("fit", _fit, "say whether a model fits, before anything is downloaded; exit status 2 if not, 1 if unknown")
+    fit.add_argument("name", nargs="?", default="", metavar="NAME", help="the model (default: the one `up` would start)")
+    fit.add_argument("--gpu", action="append", nargs="+", default=[], metavar="GPU", help="gb10, h100, 4xh100, 24GB ...")
+    fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value; repeatable")
+    fit.add_argument(
+        "--with", dest="extra", default="", metavar="FLAGS", help="with these vLLM flags, given as --with='...'"
     )
-    logs.add_argument("-f", "--follow", action="store_true", help="go on showing")
-    logs.add_argument("-n", "--lines", type=int, default=40, help="how many lines of each (%(default)s)")
+    check = command(
+        "check", _check, "say before anything starts whether models are right for vLLM and LiteLLM; exit status 2 if not"
+    )
+    check.add_argument("names", nargs="*", metavar="NAME", help="a model or its file (default: all)")
+    logs = command("logs", _logs, "show what the parts print, merged by time")
+    logs_command.add_options(logs)
     bench = command("bench", _bench, "measure the stack that runs, through the gateway and on the engine alone")
     bench.add_argument("--startup", action="store_true", help="instead: second start against bare `vllm serve`")
     bench.add_argument("--cold", action="store_true", help="with --startup: without page cache and compile caches")
@@ -102,20 +122,80 @@ def _parser() -> argparse.ArgumentParser:
     client.add_argument("name", nargs="?", default="", metavar="NAME", help="a client, such as openai-python or claude-code")
     client.add_argument("--write", action="store_true", help="put it into the client's own configuration file")
     client.add_argument("--key", metavar="KEY", help="a key to use instead of the local one")
+    explain = command("explain", _explain, "show each argument, variable and parameter: where it comes from, what it does")
+    explain.add_argument("name", nargs="?", default="", metavar="NAME", help="a model, `running`, or `release:N`")
+    explain.add_argument("key", nargs="?", default="", metavar="KEY", help="only this flag, variable, parameter or setting")
+    explain.add_argument(
+        "--diff", default="", metavar="OTHER", help="what differs from another model, `running`, `release:N`"
+    )
+    explain.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value; repeatable")
+    new = command("new", _new, "write the fragment of a model of the Hugging Face hub, or of a folder")
+    new.add_argument("name", metavar="NAME", help="what it is to be called: models/NAME.yml")
+    new.add_argument("repository", metavar="REPOSITORY", help="ORGANISATION/MODEL, or a path to a folder")
+    usage = command("usage", _usage, "show what was asked of the gateway: requests, tokens, errors, times")
+    usage.add_argument(
+        "--by", choices=("model", "key", "day", "client"), default="model", help="what a row is (%(default)s)"
+    )
+    usage.add_argument(
+        "--since",
+        default="7d",
+        metavar="WHEN",
+        help="90m, 24h, 7d (today and the six days before), 2026-11-01 (%(default)s)",
+    )
+    form = usage.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print CSV")
+    form.add_argument("--json", action="store_true", help="print JSON")
+    usage.add_argument("--html", default="", metavar="FILE", help="write a page with charts, by model, key and client")
+    backup = command("backup", _backup, "write keys and usage into a file, while the stack works")
+    backup.add_argument(
+        "file", nargs="?", default="", metavar="FILE", help="default: one named after the time in .state/backups"
+    )
+    restore = command("restore", _restore, "put a backup in the place of the keys and usage there are")
+    restore.add_argument("file", metavar="FILE", help="what ./runMe.sh backup wrote")
+    doctor = command("doctor", _doctor, "examine the machine and say what is wrong and how to put it right; changes nothing")
     commands.add_parser("test", help="check formatting, types and behaviour; `./runMe.sh test --help` for parts of it")
-    for sub in (up, rollback, listing, status, models, config, bench, client):
+    printing = (
+        up,
+        rollback,
+        listing,
+        status,
+        models,
+        check,
+        config,
+        explain,
+        new,
+        bench,
+        client,
+        fit,
+        doctor,
+        backup,
+        restore,
+    )
+    for sub in printing:
         sub.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def _up(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
     made = plan.make(layout.root, environ, options.set)
-    for note in (*made.notes, *plan.ignored_environment(made)):
+    for note in (*made.notes, *plan.ignored_environment(made), *_fits(made, environ)):
         print(f"note: {note}", file=sys.stderr)
     runtime = _runtime(layout, made.resolved["RUNTIME"])
     known = Releases(layout.releases)
     release = known.propose(layout.root, environ, options.set, made, runtime.name)
     return _serve(runtime, known, release, environ, options.json)
+
+
+def _fits(made: plan.Plan, environ: Mapping[str, str]) -> list[str]:
+    """What should be known of the model's size; a hopeless start is refused."""
+    from stack.fit import guard
+
+    if not made.resolved["FIT_CHECK"]:
+        return []
+    problems, notes = guard.look(made, guard.here(made, environ), environ)
+    if problems:
+        raise ConfigError(*problems)
+    return notes
 
 
 def _serve(runtime: Any, known: Releases, release: Release, environ: Mapping[str, str], as_json: bool) -> int:
@@ -133,12 +213,14 @@ def _serve(runtime: Any, known: Releases, release: Release, environ: Mapping[str
             for line in views.change_lines(error.served, release):
                 report.note(line)
         _start_chat(runtime, error.served.plan(), environ)
+        _start_metrics(runtime, error.served.plan(), environ)
         raise
     if before and before.number != release.number:
         views.print_changes(before, release)
     views.print_ready(made, as_json=as_json)
     sys.stdout.flush()
     _start_chat(runtime, made, environ)
+    _start_metrics(runtime, made, environ)
     return 0
 
 
@@ -154,6 +236,20 @@ def _start_chat(runtime: Any, made: plan.Plan, environ: Mapping[str, str]) -> No
         except StackError as error:
             for problem in error.problems:
                 report.note(f"the chat page is not there, the API is: {str(problem).removeprefix('error: ')}")
+
+
+def _start_metrics(runtime: Any, made: plan.Plan, environ: Mapping[str, str]) -> None:
+    """Bring up what shows metrics, if it is asked for; as with the chat page, the API does not depend on it."""
+    from stack.display import reporter
+
+    if not made.resolved["METRICS"]:
+        return
+    with reporter(views.console(stderr=True)) as report:
+        try:
+            runtime.start_metrics(environ, report)
+        except StackError as error:
+            for problem in error.problems:
+                report.note(f"metrics are not shown, the API is there: {str(problem).removeprefix('error: ')}")
 
 
 def _releases(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
@@ -184,13 +280,26 @@ def _down(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str
 
 def _status(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
     runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
-    parts, watchers = runtime.parts(), runtime.watchers()
-    views.print_status(runtime.running_model(), parts, watchers, as_json=options.json)
-    return 0 if all_ready(parts) and all(watchers.values()) else 1
+    return status_command.run(runtime, layout, options)
 
 
 def _models(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
-    return views.print_models(layout.root, environ, as_json=options.json)
+    from stack.fit import models
+
+    return models.run(layout.root, environ, as_json=options.json)
+
+
+def _fit(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.fit import show
+
+    gpus = [gpu for given in options.gpu for gpu in given]
+    return show.run(layout, environ, options.name, gpus, options.set, options.extra, as_json=options.json)
+
+
+def _check(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.check import report
+
+    return report.run(layout.root, environ, options.names, as_json=options.json)
 
 
 def _config(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
@@ -201,7 +310,7 @@ def _config(options: argparse.Namespace, layout: Layout, environ: Mapping[str, s
 
 def _logs(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
     runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
-    return int(runtime.logs(options.part or "", options.lines, options.follow))
+    return logs_command.run(runtime, options)
 
 
 def _bench_options(group: Any) -> None:
@@ -260,6 +369,47 @@ def _client(options: argparse.Namespace, layout: Layout, environ: Mapping[str, s
     from stack.clients import show
 
     return show.run(layout, environ, options.name, key=options.key, wanted=options.write, as_json=options.json)
+
+
+def _explain(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.explain import show
+
+    wanted = {"other": options.diff, "overrides": options.set, "as_json": options.json}
+    return show.run(layout, environ, options.name, options.key, **wanted)
+
+
+def _new(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.new import create
+
+    return create.run(layout, environ, options.name, options.repository, as_json=options.json)
+
+
+def _usage(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.usage import show
+
+    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
+    form = "csv" if options.csv else "json" if options.json else ""
+    return show.run(layout, runtime, by=options.by, since=options.since, form=form, html=options.html)
+
+
+def _backup(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.backup import create
+
+    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
+    return create.run(layout, runtime, options.file, as_json=options.json)
+
+
+def _restore(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.backup import restore
+
+    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
+    return restore.run(layout, runtime, options.file, as_json=options.json)
+
+
+def _doctor(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
+    from stack.doctor import __main__ as doctor
+
+    return doctor.run(layout, environ, options.json)
 
 
 def _test(arguments: list[str]) -> int:

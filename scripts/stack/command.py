@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -21,8 +22,26 @@ _JSON_START = re.compile(r"[{\[][ \t\r\n{\[]*[\"']")
 _SHELL_CURE = "no shell runs this command; put the text in single quotes to mean it literally"
 
 
+@dataclass(frozen=True)
+class Word:
+    """An argument and where it begins.
+
+    Attributes:
+        text: without quotes.
+        line: of the file, counted from 1.
+    """
+
+    text: str
+    line: int
+
+
 def split(text: str, name: str, first_line: int) -> list[str]:
-    """Split a `vllm serve` command into its arguments.
+    """The arguments of a `vllm serve` command; see words."""
+    return [word.text for word in words(text, name, first_line)]
+
+
+def words(text: str, name: str, first_line: int) -> list[Word]:
+    """Split a `vllm serve` command into its arguments, each with its line.
 
     Comments, line continuations and quotes mean what they mean in a shell, except that a line break always ends an
     argument and never the command, so that a comment may stand between two continued lines.
@@ -35,11 +54,12 @@ def split(text: str, name: str, first_line: int) -> list[str]:
     Raises:
         ConfigError: all of: a shell operator or expansion, an unclosed quote, unquoted JSON, no `vllm serve MODEL`.
     """
-    cleaned, problems = _clean(text, name, first_line)
+    cleaned, lines, problems = _clean(text, name, first_line)
     if problems:
         raise ConfigError(*problems)
     place = f"{name}:{first_line}"
-    argv = shlex.split(cleaned)
+    found = _tokens(cleaned, lines)
+    argv = [word.text for word in found]
     if not argv:
         raise ConfigError(Problem(place, "command: is empty", "write the `vllm serve` command for the model"))
     if argv[:2] != ["vllm", "serve"]:
@@ -55,7 +75,23 @@ def split(text: str, name: str, first_line: int) -> list[str]:
         if word.replace("_", "-").startswith("--override-generation-config."):
             cure = "write it as --override-generation-config '{...}', or under litellm:"
             raise ConfigError(Problem(place, f"command: {word}: the dotted form is not read by the stack", cure))
-    return argv
+    return found
+
+
+def _tokens(text: str, lines: list[int]) -> list[Word]:
+    """What shlex.split finds, with the line on which each begins."""
+    stream = io.StringIO(text)
+    lexer = shlex.shlex(stream, posix=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    found: list[Word] = []
+    while True:
+        start = stream.tell()
+        token = lexer.get_token()
+        if token is None:
+            return found
+        while text[start].isspace():
+            start += 1
+        found.append(Word(token, lines[start]))
 
 
 def generation_overrides(argv: list[str], place: str) -> dict[str, Any]:
@@ -77,9 +113,10 @@ def generation_overrides(argv: list[str], place: str) -> dict[str, Any]:
     return parsed
 
 
-def _clean(text: str, name: str, first_line: int) -> tuple[str, list[Problem]]:
-    """The text without comments and continuations, and what a shell would have to interpret."""
+def _clean(text: str, name: str, first_line: int) -> tuple[str, list[int], list[Problem]]:
+    """The text without comments and continuations, the line of each character, and what a shell would interpret."""
     out: list[str] = []
+    lines: list[int] = []
     problems: list[Problem] = []
     quote, quote_line, line, index = "", first_line, first_line, 0
     word_start = True
@@ -97,10 +134,12 @@ def _clean(text: str, name: str, first_line: int) -> tuple[str, list[Problem]]:
             if continuation:
                 index = continuation.end()
                 out.append("" if quote else " ")
+                lines += [] if quote else [line]
                 word_start = not quote
                 line += 1
                 continue
             out.append(char + following)
+            lines += [line] * len(char + following)
             word_start = False
             index += 2
             continue
@@ -120,6 +159,7 @@ def _clean(text: str, name: str, first_line: int) -> tuple[str, list[Problem]]:
             complain(f"has unquoted JSON at {text[index : index + 20].splitlines()[0]!r}", "put it in single quotes")
         elif char == "~" and word_start:
             complain("has '~', which only a shell would expand", "write the path in full")
+        lines.append(line)
         if char == "\n":
             line += 1
         word_start = not quote and char.isspace()
@@ -127,7 +167,7 @@ def _clean(text: str, name: str, first_line: int) -> tuple[str, list[Problem]]:
         index += 1
     if quote:
         problems.append(Problem(f"{name}:{quote_line}", f"command: a quote {quote} is opened and never closed"))
-    return "".join(out), problems
+    return "".join(out), lines, problems
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def problems(argv: list[str], parser: Any) -> list[str]:
     found = [
         f"{word}: not the full name of a flag"
         for word in argv[3:]
-        if word.startswith("--") and word.split("=")[0].replace("_", "-") not in parser._option_string_actions
+        if word.startswith("--") and word.split("=")[0].split(".")[0].replace("_", "-") not in parser._option_string_actions
     ]
     try:
         parsed = parser.parse_args(argv[2:])
@@ -39,9 +39,15 @@ def problems(argv: list[str], parser: Any) -> list[str]:
     return found
 
 
+def refuse(message: str) -> None:
+    """In place of argparse's own way, which prints the usage and ends the process."""
+    raise ValueError(message)
+
+
 if __name__ == "__main__":
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     serve = make_arg_parser(FlexibleArgumentParser())
+    serve.error = refuse
     json.dump([problems(argv, serve) for argv in json.load(sys.stdin)], sys.stdout)

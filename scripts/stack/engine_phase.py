@@ -1,4 +1,4 @@
-"""What a loading engine is doing: the one table of phases, and the file in which the engine tells the gateway.
+"""What a loading engine is doing: the one table of phases, and the files in which the gateway is told.
 
 Standard library only: the engine's own Python, the gateway's and that of ./runMe.sh import it.
 """
@@ -8,11 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stack.progress import estimate
+
 FILE = "phase"
+# What each step took last time; ./runMe.sh puts it beside a release, scripts/entrypoint.sh beside the phase.
+USUAL = "usual"
 READY, STOPPING, DEAD = "ready", "stopping", "ending after a fatal error"
 # What is known when nobody says more: the engine has been started, and is not ready.
 LOADING = "loading the model"
@@ -27,6 +31,7 @@ _TEXTS = (
     ("Starting torch.compile", "compiling"),
     ("Compiling a graph", "compiling"),
     ("KV cache size", "warming up"),
+    ("Warming up model for the compilation", "compiling"),  # the CPU build, where that is its only word on it
     ("Warming up model", "warming up"),
     ("Capturing CUDA graph", "capturing CUDA graphs"),
     ("init engine (profile, create kv cache, warmup model) took", "opening its port"),
@@ -48,15 +53,23 @@ class Phase:
     Attributes:
         name: a name of the table.
         since: when it began, in seconds of the epoch; 0 if that is not known.
+        usual: the steps of the last start and their seconds; empty if there was none like this.
     """
 
     name: str
     since: float = 0.0
+    usual: tuple[estimate.Timed, ...] = ()
 
     @property
     def retry_after(self) -> int:
         """Seconds after which asking again makes sense."""
         return _RETRY_SOON.get(self.name, _RETRY)
+
+    def left(self, now: float) -> estimate.Left | None:
+        """How long it takes until the engine is ready, as last time; None if nothing is known."""
+        if self.name in _AFTER_LOADING or not self.since:
+            return None
+        return estimate.left(self.usual, (), self.name, max(now - self.since, 0.0))
 
     def sentence(self, now: float) -> str:
         """What a client is told that got no answer from the engine."""
@@ -64,8 +77,11 @@ class Phase:
             return "the engine is stopping or has stopped; try again when it is back"
         if self.name in (READY, DEAD):
             return "the engine has ended or is being started again; try again"
-        seconds = f" ({max(now - self.since, 0):.0f} s so far)" if self.since else ""
-        return f"the engine is {self.name}{seconds}; try again"
+        if not self.since:
+            return f"the engine is {self.name}; try again"
+        left = self.left(now)
+        rest = f", {'at least' if left.least else 'about'} {left.seconds:.0f} s left" if left and left.seconds >= 1 else ""
+        return f"the engine is {self.name} ({max(now - self.since, 0):.0f} s so far{rest}); try again"
 
 
 def recognise(line: str) -> str:
@@ -76,10 +92,31 @@ def recognise(line: str) -> str:
 def read(folder: Path) -> Phase:
     """The phase the engine wrote last; `loading the model` if it wrote none."""
     try:
-        since, name = (folder / FILE).read_text("utf-8").strip().split(" ", 1)
-        return Phase(name, float(since))
+        return replace(parse((folder / FILE).read_text("utf-8")), usual=_usual(folder))
     except (OSError, ValueError):
         return Phase(LOADING)
+
+
+def parse(text: str) -> Phase:
+    """The same from the file's text."""
+    try:
+        since, name = text.strip().split(" ", 1)
+        return Phase(name, float(since))
+    except ValueError:
+        return Phase(LOADING)
+
+
+def usual_text(steps: Sequence[estimate.Timed]) -> str:
+    """The content of the file USUAL."""
+    return "".join(f"{seconds:.1f} {name}\n" for name, seconds in steps)
+
+
+def _usual(folder: Path) -> tuple[estimate.Timed, ...]:
+    try:
+        pairs = [line.split(" ", 1) for line in (folder / USUAL).read_text("utf-8").splitlines()]
+        return tuple((name, float(seconds)) for seconds, name in pairs)
+    except (OSError, ValueError):
+        return ()
 
 
 def note(line: str, environ: Mapping[str, str] = os.environ) -> None:

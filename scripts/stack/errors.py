@@ -15,14 +15,16 @@ class Problem:
         place: file, `file:line`, or the name of what the user typed.
         what: one line that says what is wrong.
         cure: one line that says what to do; may be empty.
+        level: `error`, or `warning` for what works but hardly as meant.
     """
 
     place: str
     what: str
     cure: str = ""
+    level: str = "error"
 
     def __str__(self) -> str:
-        text = f"error: {self.place}: {self.what}"
+        text = f"{self.level}: {self.place}: {self.what}"
         return f"{text}\n  {self.cure}" if self.cure else text
 
 
@@ -65,9 +67,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near[:3])}?"
 
 
+def similarity(one: str, other: str) -> float:
+    """How alike two names are, from 0 to 1."""
+    return difflib.SequenceMatcher(None, other, one).ratio()
+
+
 def _similar(name: str, names: list[str]) -> list[str]:
     """The most similar of `names`, and those that are nearly as similar."""
-    ratios = {other: difflib.SequenceMatcher(None, other, name).ratio() for other in names}
+    ratios = {other: similarity(name, other) for other in names}
     best = max(ratios.values(), default=0.0)
     near = [other for other in names if ratios[other] >= max(0.5, best - 0.1)]
     return sorted(near, key=lambda other: -ratios[other])

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from stack import command
+from stack.command import Word
 from stack.errors import ConfigError, Problem, did_you_mean
 from stack.sources import Entry
 from stack.values import parse_number, parse_size
@@ -112,7 +113,11 @@ class Fragment(BaseModel):
 
     def argv(self) -> list[str]:
         """The `vllm serve` command as an argument list."""
-        return command.split(self.command, self._document.name, self._document.text_lines[("command",)])
+        return [word.text for word in self.words()]
+
+    def words(self) -> list[Word]:
+        """The same with the line of each argument."""
+        return command.words(self.command, self._document.name, self._document.text_lines[("command",)])
 
 
 def parse(document: Document) -> Fragment:
@@ -144,6 +149,23 @@ def parse(document: Document) -> Fragment:
             problems.append(Problem(document.place(("litellm", key)), what, "set it in one of the two places"))
     if problems:
         raise ConfigError(*problems)
+    return fragment
+
+
+def salvage(document: Document) -> Fragment | None:
+    """What is right of a fragment that `parse` refuses, to find its other mistakes too; None if too little."""
+    data = {key: value for key, value in document.data.items() if key in Fragment.model_fields}
+    for key, problems in (("env", _env_problems), ("litellm", _litellm_problems)):
+        wrong = {problem.place for problem in problems(document)}
+        section = data.get(key)
+        if isinstance(section, dict):
+            data[key] = {name: value for name, value in section.items() if document.place((key, name)) not in wrong}
+    try:
+        fragment = Fragment.model_validate(data, strict=True)
+        fragment._document = document
+        fragment.argv()
+    except (ConfigError, ValidationError):
+        return None
     return fragment
 
 

@@ -1,5 +1,7 @@
 """Makes `sk-FAKE` an ordinary virtual key with the stack's limit, or takes it away. Run beside the gateway's start.
 
+With METRICS=true it also makes METRICS_API_KEY one that may read /metrics and nothing else.
+
     LITELLM_MASTER_KEY=... LITELLM_PORT=4000 LOCAL_KEY=true MAX_PARALLEL_REQUESTS=16 python -m stack.local_key
 
 Standard library only: it also runs with the Python of LiteLLM's image. Idempotent.
@@ -14,13 +16,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from stack.runtime.probe import reachable
 
 LOCAL_KEY = "sk-FAKE"
-ALIAS = "local"
+ALIAS, METRICS_ALIAS = "local", "metrics (the stack's own)"
+METRICS_PATH = "/metrics/"  # without the last slash LiteLLM redirects, which costs a look-up of the key
 # LiteLLM's own groups, and what OpenAI's `models.retrieve` asks, which they leave out.
 ROUTES = ("llm_api_routes", "info_routes", "/v1/models/*", "/models/*")
 
@@ -85,6 +89,27 @@ def provision(gateway: Gateway, enabled: bool, limit: int) -> str:
     return f"the local key was made, with a limit of {limit}"
 
 
+def provision_metrics(gateway: Gateway, key: str) -> str:
+    """Make the key that may read the gateway's metrics; a new one replaces it.
+
+    Args:
+        gateway: the gateway.
+        key: its value.
+
+    Returns:
+        What was done, in a few words.
+
+    Raises:
+        OSError: the gateway refused.
+    """
+    if gateway.call(METRICS_PATH, key=key)[0] == 200:
+        return "the key for metrics is there"
+    gateway.call("/key/delete", {"key_aliases": [METRICS_ALIAS]})
+    wanted = {"key": key, "key_alias": METRICS_ALIAS, "allowed_routes": ["/metrics", METRICS_PATH]}
+    _expect(gateway.call("/key/generate", wanted))
+    return "the key for metrics was made"
+
+
 def _expect(result: tuple[int, Any]) -> None:
     status, body = result
     if status != 200:
@@ -104,33 +129,49 @@ def take_full_share(autogroup: Path = Path("/proc/self/autogroup")) -> None:
             return
 
 
+def _until_done(what: str, action: Callable[[], str], parent: int) -> bool:
+    """Try until it works; False when the gateway, which is the parent of this process, is gone. Says each error once."""
+    last = ""
+    while os.getppid() == parent:
+        try:
+            print(action(), flush=True)
+            return True
+        except OSError as error:
+            if str(error) != last:
+                last = str(error)
+                print(f"{what} is not ready: {error}", file=sys.stderr, flush=True)
+        time.sleep(0.5)
+    return False
+
+
 def main() -> int:
     """Wait for the gateway, then provision; retries until the gateway, its parent, is gone."""
     gateway = Gateway(
         os.environ.get("LITELLM_HOST", "127.0.0.1"), int(os.environ["LITELLM_PORT"]), os.environ["LITELLM_MASTER_KEY"]
     )
-    enabled = os.environ.get("LOCAL_KEY", "true").lower() in ("1", "true", "yes", "on")
-    limit = int(os.environ["MAX_PARALLEL_REQUESTS"])
+    enabled, metrics = _is_on("LOCAL_KEY", "true"), _is_on("METRICS", "false")
+    limit, metrics_key = int(os.environ["MAX_PARALLEL_REQUESTS"]), os.environ.get("METRICS_API_KEY", "")
     parent = os.getppid()
-    last = ""
-    while os.getppid() == parent:
-        if gateway.call("/health/readiness")[0] == 200:
-            take_full_share()
-            try:
-                print(provision(gateway, enabled, limit), flush=True)
-                if enabled:
-                    # The gateway remembers it from now on: a rush of first requests need not all ask the database.
-                    gateway.call("/v1/models", key=LOCAL_KEY)
-                if os.environ.get("LOCAL_KEY_STATE"):
-                    # Says which gateway process has been seen to, by its pid: the parent of this one.
-                    Path(os.environ["LOCAL_KEY_STATE"]).write_text(f"{parent}\n")
-                return 0
-            except OSError as error:
-                if str(error) != last:
-                    last = str(error)
-                    print(f"the local key is not ready: {error}", file=sys.stderr, flush=True)
+    while gateway.call("/health/readiness")[0] != 200:
         time.sleep(0.5)
-    return 1
+        if os.getppid() != parent:
+            return 1
+    take_full_share()
+    if not _until_done("the local key", lambda: provision(gateway, enabled, limit), parent):
+        return 1
+    if enabled:
+        # The gateway remembers it from now on: a rush of first requests need not all ask the database.
+        gateway.call("/v1/models", key=LOCAL_KEY)
+    if os.environ.get("LOCAL_KEY_STATE"):
+        # Says which gateway process has been seen to, by its pid: the parent of this one.
+        Path(os.environ["LOCAL_KEY_STATE"]).write_text(f"{parent}\n")
+    if metrics and metrics_key:
+        _until_done("the key for metrics", lambda: provision_metrics(gateway, metrics_key), parent)
+    return 0
+
+
+def _is_on(name: str, usual: str) -> bool:
+    return os.environ.get(name, usual).lower() in ("1", "true", "yes", "on")
 
 
 if __name__ == "__main__":

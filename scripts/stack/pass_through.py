@@ -36,6 +36,16 @@ _METADATA = {
     "trace_user_id",
     "model_info",
 }
+# Of a request, what its prompt is made of beside what it says.
+_PROMPT = {
+    "model",
+    "tools",
+    "chat_template",
+    "chat_template_kwargs",
+    "add_special_tokens",
+    "add_generation_prompt",
+    "continue_final_message",
+}
 # Of a deployment's parameters, those that say how to reach the engine, not what a request gets.
 _CONNECTION = {"model", "api_base", "api_key", "timeout", "num_retries", "max_tokens", "max_output_tokens"}
 _PROVIDER = "hosted_vllm/"
@@ -139,11 +149,31 @@ def complete(route: str, body: Mapping[str, Any], to: Target) -> dict[str, Any]:
     return made
 
 
+def prompt(route: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What to ask the engine's /tokenize for the length of a request's prompt; None where only a request itself would tell.
+
+    /v1/messages tells it at a stream's beginning.
+    """
+    asked = {name: body[name] for name in _PROMPT if name in body}
+    if route == "/v1/chat/completions" and body.get("messages"):
+        return {**asked, "messages": body["messages"]}
+    if route == "/v1/completions" and isinstance(body.get("prompt"), str):
+        return {**asked, "prompt": body["prompt"]}
+    if route == "/v1/responses" and isinstance(body.get("input"), str):
+        system = [{"role": "system", "content": body["instructions"]}] if body.get("instructions") else []
+        return {**asked, "messages": [*system, {"role": "user", "content": body["input"]}]}
+    return None
+
+
 def counts_on_demand(route: str) -> bool:
     """Whether the engine reports a stream's tokens on this route only when asked."""
     return route in ("/v1/chat/completions", "/v1/completions")
 
 
+# What an event of each route has in it if it carries a piece of the answer; vLLM 0.32 sends a piece for each token, unless
+# it makes them faster than they are taken. A chat's first event has no piece, but says whose the answer is.
+_PIECES = {"/v1/messages": b"event: content_block_delta\n", "/v1/responses": b".delta\ndata: "}
+_CHOICE, _ROLE = b'"choices":[{', b'"role":"assistant"'
 # How an event begins by which vLLM ends a stream that it cannot go on with.
 _ERRORS = (b'data: {"error":', b"event: error\n")
 
@@ -152,13 +182,19 @@ class Events:
     """Looks at a stream of server-sent events as it goes by.
 
     Attributes:
-        seen: how many events went by.
+        seen: how many pieces of the answer went by.
         error: the event by which the engine said that it gives up; empty if it did not.
     """
 
-    def __init__(self, hide_usage: bool) -> None:
-        """hide_usage: leave the event out that only carries the count, which the client did not ask for."""
+    def __init__(self, route: str, hide_usage: bool) -> None:
+        """Begin.
+
+        Args:
+            route: one of LIMITS.
+            hide_usage: leave the event out that only carries the count, which the client did not ask for.
+        """
         self._hide, self._rest, self._counted = hide_usage, b"", b""
+        self._piece, self._no_piece = _PIECES.get(route, _CHOICE), None if route in _PIECES else _ROLE
         self.seen = 0
         self.error = ""
 
@@ -166,7 +202,7 @@ class Events:
         """Whole events of what has arrived, as they are to go on; the beginning of the next one is kept back."""
         whole, end, self._rest = (self._rest + piece).rpartition(b"\n\n")
         piece = whole + end
-        self.seen += piece.count(b"\n\n")
+        self.seen += piece.count(self._piece) - (piece.count(self._no_piece) if self._no_piece else 0)
         if not self.error and (piece.startswith(_ERRORS) or any(b"\n\n" + error in piece for error in _ERRORS)):
             self.error = next(event for event in piece.split(b"\n\n") if event.startswith(_ERRORS)).decode(errors="replace")
         # Inside a JSON text these quotes would be escaped: only the engine itself can have written them.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
-from stack import command, fragment, gateway, settings, sources, yaml_source
+from stack import check, command, fragment, gateway, settings, sources, yaml_source
+from stack.check import gpus
 from stack.errors import ConfigError, Problem
 from stack.settings import Resolved, Served
 
@@ -88,8 +89,15 @@ def load_fragments(root: Path, layers: sources.Sources, model: str = "") -> tupl
     return (fragment.parse(sources.read_fragment(root, select(layers, model))),)
 
 
-def make(root: Path, environ: Mapping[str, str], overrides: list[str], model: str = "") -> Plan:
+def make(root: Path, environ: Mapping[str, str], overrides: list[str], model: str = "", *, accepted: bool = False) -> Plan:
     """Read everything under `root` and plan the stack.
+
+    Args:
+        root: the folder of vars.env and models/.
+        environ: the environment.
+        overrides: `KEY=VALUE`, above everything.
+        model: the model's name; by the usual precedence if empty.
+        accepted: it has been accepted before, by whatever was known then: what vLLM knows is not asked again.
 
     Raises:
         ConfigError: all problems.
@@ -106,7 +114,7 @@ def make(root: Path, environ: Mapping[str, str], overrides: list[str], model: st
     try:
         fragments = load_fragments(root, layers, model)
     except ConfigError as error:
-        problems.extend(error.problems)
+        problems.extend(dict.fromkeys([*_also_wrong(root, select(layers, model)), *error.problems]))
     try:
         template = yaml_source.read_text(root / TEMPLATE, TEMPLATE)
     except ConfigError as error:
@@ -114,10 +122,30 @@ def make(root: Path, environ: Mapping[str, str], overrides: list[str], model: st
     try:
         resolved = settings.resolve(layers, fragments)
     except ConfigError as error:
-        raise ConfigError(*dict.fromkeys([*problems, *error.problems])) from None
+        known = [problem for one in fragments if not accepted for problem in check.problems(one)]
+        errors = [problem for problem in known if problem.level == "error"]
+        raise ConfigError(*dict.fromkeys([*problems, *error.problems, *errors])) from None
+    warnings: list[Problem] = []
+    for served in () if accepted else resolved.models:
+        for problem in check.problems(served.fragment, served.env, resolved["VLLM_IMAGE"], gpus.count):
+            (warnings if problem.level == "warning" else problems).append(problem)
     if problems:
-        raise ConfigError(*problems)
-    return from_resolved(resolved, template, environ.get("STACK_MODEL_PATH", ""))
+        raise ConfigError(*dict.fromkeys(problems))
+    made = from_resolved(resolved, template, environ.get("STACK_MODEL_PATH", ""))
+    return replace(made, notes=(*made.notes, *map(_note, warnings)))
+
+
+def _also_wrong(root: Path, model: str) -> list[Problem]:
+    """What else is wrong with a fragment that its schema refuses."""
+    try:
+        document = sources.read_fragment(root, model)
+    except ConfigError:
+        return []
+    return [problem for problem in check.of_document(document) if problem.level == "error"]
+
+
+def _note(problem: Problem) -> str:
+    return f"{problem.place}: {problem.what}" + (f"; {problem.cure}" if problem.cure else "")
 
 
 def from_resolved(resolved: Resolved, template: str, model_path: str = "") -> Plan:

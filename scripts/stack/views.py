@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stack import fragment, gateway, sources
-from stack.errors import ConfigError
+from stack import gateway, hidden
 from stack.local_key import LOCAL_KEY
-from stack.plan import Plan, select
+from stack.plan import Plan
 from stack.releases import Release, changes
 from stack.runtime import chat
 from stack.runtime.probe import reachable
-from stack.runtime.services import SECRET_NAME
-from stack.runtime.watch import Part
 from stack.settings import BY_KEY, BY_PARAM, Value
 
 
@@ -35,6 +30,11 @@ def console(stderr: bool = False) -> Console:
 def print_json(data: Any) -> None:
     """For programs."""
     print(json.dumps(data, indent=2, default=str))
+
+
+def print_json_line(data: Any) -> None:
+    """The same on one line, at once."""
+    print(json.dumps(data, default=str), flush=True)
 
 
 def print_ready(plan: Plan, as_json: bool) -> None:
@@ -60,27 +60,6 @@ def print_ready(plan: Plan, as_json: bool) -> None:
     print(f"    -H 'Content-Type: application/json' -d '{json.dumps(body)}'\n")
 
 
-def print_status(model: str, parts: Sequence[Part], watchers: Mapping[str, bool], as_json: bool) -> None:
-    """One line for each part."""
-    if as_json:
-        print_json({"model": model, "parts": [vars(part) for part in parts], "watchers": dict(watchers)})
-        return
-    table = Table(title=f"model: {model or 'none'}", title_justify="left", box=None, pad_edge=False)
-    for heading in ("part", "state", "pid", "up", "restarts", "detail"):
-        table.add_column(heading, overflow="fold")
-    colours = {"ready": "green", "starting": "yellow", "restarting": "red", "stopped": "red"}
-    for part in parts:
-        colour = colours.get(part.state, "")
-        up = _duration(part.seconds) if part.seconds else ""
-        state = f"[{colour}]{part.state}[/]" if colour else part.state
-        table.add_row(part.name, state, str(part.pid or ""), up, str(part.restarts or ""), escape(part.detail))
-    console().print(table)
-    stopped = all(part.state == "stopped" for part in parts)
-    for name, alive in watchers.items():
-        if not alive and not stopped:
-            print(f"the {name} is gone: nothing restarts what fails; ./runMe.sh starts it again")
-
-
 def print_releases(known: Sequence[Release], current: Release | None, as_json: bool) -> None:
     """Newest first."""
     if as_json:
@@ -102,14 +81,14 @@ def print_releases(known: Sequence[Release], current: Release | None, as_json: b
 
 
 def _release(one: Release, current: bool) -> dict[str, Any]:
-    values = {name: _kept(name, text) for name, text in one.values.items()}
+    values = {name: hidden.kept(name, text) for name, text in one.values.items()}
     return {**vars(one), "folder": str(one.folder), "values": values, "current": current}
 
 
 def change_lines(old: Release, new: Release) -> list[str]:
     """What differs between two releases, a line each."""
     return [
-        f"{name}: {_kept(name, before) or '(none)'} -> {_kept(name, after) or '(none)'}"
+        f"{name}: {hidden.kept(name, before) or '(none)'} -> {hidden.kept(name, after) or '(none)'}"
         for name, before, after in changes(old, new)
     ]
 
@@ -120,52 +99,6 @@ def print_changes(old: Release, new: Release) -> None:
     print(f"\nchanged since release {old.number}:", file=sys.stderr)
     for line in lines:
         print(f"  {line}", file=sys.stderr)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def print_models(root: Path, environ: Mapping[str, str], as_json: bool) -> int:
-    """Each fragment; a wrong one says so."""
-    layers = sources.read(root, environ, [])
-    default = select(layers)
-    rows: list[dict[str, Any]] = []
-    for name in sources.model_names(root):
-        try:
-            one = fragment.parse(sources.read_fragment(root, name))
-            rows.append({"name": name, "default": name == default, "model": one.argv()[2], "description": one.description})
-        except ConfigError as error:
-            rows.append({"name": name, "default": name == default, "error": str(error.problems[0])})
-    if as_json:
-        print_json(rows)
-    else:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("model", "repository", "description"):
-            table.add_column(heading, overflow="fold")
-        for row in rows:
-            mark = " (default)" if row["default"] else ""
-            text = row.get("error") or row["description"]
-            table.add_row(row["name"] + mark, row.get("model", ""), escape(text))
-        console().print(table)
-    return 2 if any("error" in row for row in rows) else 0
-
-
-def _shown(key: str, value: Any) -> Any:
-    """A value as it may be shown: not what looks like a secret, wherever somebody has put one."""
-    if SECRET_NAME.search(key.upper()) and key not in BY_KEY and not isinstance(value, int | float):
-        return value if str(value).startswith("os.environ/") else "(not shown)"
-    if isinstance(value, dict):
-        return {name: "(not shown)" if name.lower() == "authorization" else _shown(name, one) for name, one in value.items()}
-    return value
-
-
-def _kept(name: str, text: str) -> str:
-    """The same for what a release keeps as text: a parameter such as litellm.max_tokens is a number, not a token."""
-    number = name.startswith("litellm.") and re.fullmatch(r"-?\d+(\.\d+)?|True|False", text)
-    return text if number or not text else str(_shown(name, text))
 
 
 def print_config(plan: Plan, as_json: bool) -> None:
@@ -181,7 +114,7 @@ def print_config(plan: Plan, as_json: bool) -> None:
         helps = {key: {"help": setting.help} for key, setting in BY_KEY.items()}
         data: dict[str, Any] = {
             short: {
-                key: {"value": _shown(key, v.value), "origin": v.origin, "overrode": v.overrode, **helps.get(key, {})}
+                key: {"value": hidden.shown(key, v.value), "origin": v.origin, "overrode": v.overrode, **helps.get(key, {})}
                 for key, v in group.items()
             }
             for short, group in zip(names, groups.values(), strict=True)
@@ -197,9 +130,9 @@ def print_config(plan: Plan, as_json: bool) -> None:
             if title == "settings" and key in shadowed:
                 continue  # shown with the model's parameters, where the fragment has had its say
             lost = ", ".join(
-                f"{_shown(key, text)} ({origin})" for origin, text in value.overrode if origin != "built-in default"
+                f"{hidden.shown(key, text)} ({origin})" for origin, text in value.overrode if origin != "built-in default"
             )
-            table.add_row(key, escape(str(_shown(key, value.value))), value.origin, escape(lost))
+            table.add_row(key, escape(str(hidden.shown(key, value.value))), value.origin, escape(lost))
         console().print(table)
         print()
     print("engine command\n  " + shlex.join(plan.engine_argv))

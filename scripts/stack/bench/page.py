@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from stack import html_page
 from stack.bench.report import DIRECT, GATEWAY, TIMES, Result, Row, cells
 
 WIDTH, HEIGHT = 460, 250
@@ -47,16 +47,12 @@ def render(result: Result, earlier: Result | None = None) -> str:
     ]
     if earlier:
         facts.append(f"compared with {earlier.model}, {earlier.where()}")
-    facts_html = "".join(f"<p>{escape(fact)}</p>" for fact in facts)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f"<style>{STYLE}</style></head>\n<body><main><header><h1>{escape(title)}</h1>{facts_html}</header>\n"
+    body = (
         f"{_tiles(result)}\n{_plots(result, earlier)}\n{_table(result, earlier)}\n{_failures(result)}"
         f"<footer><p>Times are p50 / p95 / p99 in milliseconds{', changes those of p50' if earlier else ''}. "
         f"Measured by <code>vllm bench serve</code> with</p><pre>{escape(result.command)}</pre></footer>"
-        "</main></body></html>\n"
     )
+    return html_page.document(title, facts, body, STYLE)
 
 
 def _tiles(result: Result) -> str:
@@ -108,19 +104,9 @@ def _lines(result: Result, earlier: Result | None, pick: dict[str, Callable[[Row
     return [line for line in lines if any(value is not None for value in line.values)]
 
 
-def ticks(highest: float) -> list[float]:
-    """Round numbers from 0 to the first one at or above the highest value."""
-    if highest <= 0:
-        return [0.0, 1.0]
-    rough = highest / 4
-    size = 10.0 ** math.floor(math.log10(rough))
-    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough)
-    return [step * index for index in range(math.ceil(highest / step - 1e-9) + 1)]
-
-
 def _plot(heading: str, lines: Sequence[Line], levels: Sequence[int]) -> str:
     """One figure with a legend."""
-    scale = ticks(max((value for line in lines for value in line.values if value is not None), default=0.0))
+    scale = html_page.ticks(max((value for line in lines for value in line.values if value is not None), default=0.0))
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def x(index: int) -> float:
@@ -182,31 +168,14 @@ def _failures(result: Result) -> str:
 
 
 STYLE = """
-:root{--ground:#fafaf8;--card:#fff;--ink:#1c1f24;--soft:#626a75;--line:#e2e4e8;--direct:#2563c9;--gateway:#c2570c;--bad:#b42318}
-@media(prefers-color-scheme:dark){:root{--ground:#14161a;--card:#1c1f25;--ink:#e8eaed;--soft:#9aa3af;--line:#31363f;
---direct:#6ea8fe;--gateway:#f59e4b;--bad:#ff8a7a}}
-*{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:32px 20px 48px}h1{font-size:24px;line-height:1.25;margin:0 0 6px}
-h2{font-size:14px;font-weight:600;margin:26px 0 8px}header p,footer p{margin:2px 0;color:var(--soft);font-size:13px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(120px,1fr));gap:12px}
-.tiles div,figure,.wide{background:var(--card);border:1px solid var(--line);border-radius:10px}
-.tiles div{padding:12px 16px}.tiles strong{display:block;font-size:24px;font-variant-numeric:tabular-nums}
-.tiles span{color:var(--soft);font-size:13px}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(400px,100%),1fr));gap:16px;margin:20px 0}
-figure{margin:0;padding:14px 16px 12px}figcaption{font-weight:600;font-size:14px;margin-bottom:6px}
-figure>svg{width:100%;height:auto;display:block}
-.legend{display:flex;flex-wrap:wrap;gap:2px 16px;font-size:12px;color:var(--soft)}
-.legend span{display:inline-flex;align-items:center;gap:6px}.grid{stroke:var(--line)}.tick{fill:var(--soft);font-size:12px}
 polyline,line.direct,line.gateway{fill:none;stroke-width:2.2;stroke-linejoin:round}
-.direct{stroke:var(--direct)}.gateway{stroke:var(--gateway)}circle{stroke-width:0}
-circle.direct{fill:var(--direct)}circle.gateway{fill:var(--gateway)}
+.direct{stroke:var(--first)}.gateway{stroke:var(--second)}circle{stroke-width:0}
+circle.direct{fill:var(--first)}circle.gateway{fill:var(--second)}
 polyline.dashed,line.dashed{stroke-dasharray:6 4}polyline.earlier,line.earlier{stroke-dasharray:1.5 4;stroke-linecap:round}
-.earlier{opacity:.6}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
-th,td{padding:7px 8px;text-align:right;white-space:nowrap;font-weight:400}
-thead th{color:var(--soft);white-space:normal;border-bottom:1px solid var(--line)}
-tbody th{text-align:left}tr.gateway:not(:last-child)>*{border-bottom:1px solid var(--line)}td b{font-weight:600}
-small{color:var(--soft)}th i{display:inline-block;width:9px;height:9px;border-radius:50%;margin-right:7px}
-i.direct{background:var(--direct)}i.gateway{background:var(--gateway)}.failed,.failed h2{color:var(--bad)}
-footer{margin-top:24px}pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 12px;
+.earlier{opacity:.6}
+tr.gateway:not(:last-child)>*{border-bottom:1px solid var(--line)}
+th i{display:inline-block;width:9px;height:9px;border-radius:50%;margin-right:7px}
+i.direct{background:var(--first)}i.gateway{background:var(--second)}.failed,.failed h2{color:var(--bad)}
+pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 12px;
 overflow-x:auto;font-size:12px}
 """

@@ -12,7 +12,7 @@ from stack.releases import Release
 from stack.runtime import chat, secret_files
 from stack.runtime.layout import REPOSITORY, Layout
 from stack.runtime.services import ENGINE_SECRETS, GATEWAY_SECRETS, GRACE
-from stack.settings import is_setting
+from stack.settings import METRICS_PORTS, is_setting
 
 # What the engine's container decides itself: the same as STACK_SET in docker-compose.yml; a test compares.
 INSIDE = (
@@ -22,6 +22,13 @@ INSIDE = (
     "HF_HOME=/home/vllm/.cache/huggingface",
 )
 WEIGHTS = "/app/weights"
+METRICS_IMAGES = (
+    "PROMETHEUS_IMAGE",
+    "GRAFANA_IMAGE",
+    "POSTGRES_EXPORTER_IMAGE",
+    "NODE_EXPORTER_IMAGE",
+    "GPU_EXPORTER_IMAGE",
+)
 # What the Dockerfile makes; the default of VLLM_NODE_IMAGE.
 NODE_IMAGE = "vllm-multi-model/vllm-node:local"
 OVERRIDE = "docker-compose.override.yml"
@@ -44,6 +51,8 @@ def argv(root: Path, gpu: bool, *arguments: str) -> list[str]:
 
 # What a profile's service is started with and everything is stopped with; `docker compose up` alone leaves it out.
 CHAT_PROFILE = ("--profile", "chat")
+METRICS_PROFILE = ("--profile", "metrics")
+PROFILES = (*CHAT_PROFILE, *METRICS_PROFILE)
 
 
 def environment(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
@@ -95,6 +104,8 @@ def variables(plan: Plan, inside: Plan, release: Release, layout: Layout, weight
         "CHAT_ADDRESS": _bracketed(resolved["CHAT_ADDRESS"]),
         "CHAT_PORT": str(resolved["CHAT_PORT"]),
         "CHAT_LOGIN": str(resolved["CHAT_LOGIN"]).lower(),
+        "GATEWAY_METRICS": str(resolved["METRICS"]).lower(),
+        **{name: str(resolved[name]) for name in (*METRICS_PORTS, *METRICS_IMAGES)},
         "CHAT_SECRETS": secret_files.version(layout.secrets, chat.SECRETS),
     }
     # Empty counts as not given, so that what the caller has by these names does not either.

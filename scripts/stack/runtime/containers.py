@@ -6,13 +6,17 @@ import json
 import subprocess
 import time
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stack.runtime import engine_log, probe, secret_files
-from stack.runtime.watch import CHAT, Part
+from stack import engine_phase
+from stack.runtime import condition, engine_log, probe, secret_files
+from stack.runtime import metrics as metrics_parts
+from stack.runtime.condition import RESTARTING, STARTING, STOPPED
+from stack.runtime.watch import CHAT, KEY_MISSING, Part
 
 # Part -> (service, container); in starting order.
 CONTAINERS = {
@@ -114,40 +118,87 @@ def inspect() -> dict[str, Container]:
     return {part: Container(part, name, found[name]) for part, (_, name) in _ALL.items() if name in found}
 
 
+def metrics() -> dict[str, dict[str, Any]]:
+    """The containers of Prometheus, Grafana and the exporters that there are: service -> what Docker says."""
+    names = {container: service for service, container in metrics_parts.CONTAINERS.items()}
+    done = subprocess.run(["docker", "container", "inspect", *names], capture_output=True, text=True)
+    try:
+        return {names[entry["Name"].lstrip("/")]: entry for entry in json.loads(done.stdout)}
+    except ValueError:
+        return {}
+
+
+def metrics_ports() -> set[int]:
+    """The ports that those publish."""
+    bindings = [(entry["HostConfig"].get("PortBindings") or {}).values() for entry in metrics().values()]
+    return {int(one["HostPort"]) for ports in bindings for port in ports for one in port}
+
+
+def unready_metrics(wanted: Collection[str]) -> list[str]:
+    """Those of the wanted services that are not healthy."""
+    there = metrics()
+    health = {name: entry["State"].get("Health", {}).get("Status", "") for name, entry in there.items()}
+    return [name for name in wanted if health.get(name) != "healthy"]
+
+
 def parts(secrets: Path, without: Collection[str] = ()) -> list[Part]:
     """The state of each container, but for those to leave out; of the chat page's only if there is one."""
     there = inspect()
     names = (*CONTAINERS, CHAT) if CHAT in there else CONTAINERS
-    return [_part(name, there.get(name), secrets) for name in names if name not in without]
+    wanted = [name for name in names if name not in without]
+    with ThreadPoolExecutor(max(len(wanted), 1)) as pool:  # each may take seconds to be given up
+        return list(pool.map(lambda name: _part(name, there.get(name), secrets), wanted))
 
 
 def _part(name: str, container: Container | None, secrets: Path) -> Part:
     if container is None:
-        return Part(name, "stopped", "not started")
+        return Part(name, STOPPED, "not started")
     state, restarts = container.raw["State"], int(container.raw["RestartCount"])
     if state["Status"] == "restarting":
-        return Part(name, "restarting", container.last_exit(), restarts=restarts)
+        return Part(name, RESTARTING, container.last_exit(), restarts=restarts)
     if not container.running:
-        detail = "being created" if state["Status"] == "created" else container.last_exit()
-        return Part(name, "starting" if state["Status"] == "created" else "stopped", detail, restarts=restarts)
-    health = _health(container, secrets)
-    detail = health.detail
-    if name == "engine" and not health.ready:
-        detail = engine_log.phase_of(container.log(container.started, 400).splitlines()) or detail
-    return Part(name, "ready" if health.ready else "starting", detail, state["Pid"], _age(container.started), restarts)
+        created = state["Status"] == "created"
+        detail = "being created" if created else container.last_exit()
+        return Part(name, STARTING if created else STOPPED, detail, restarts=restarts)
+    health, seconds = _health(container, secrets), _age(container.started)
+    if name == "engine":
+        doing = "" if health.ready else engine_log.phase_of(container.log(container.started, 400).splitlines()) or ""
+        now = time.time()
+        named, detail = condition.engine(health, _phase(container.name), doing, now - seconds, now)
+    else:
+        silent = name == "gateway" and not health.answers
+        stopping = silent and engine_log.server_stops(container.log(container.started, 400).splitlines())
+        named, detail = condition.other(health, seconds, stopping)
+    last_end = _last_end(container.name, restarts)
+    return Part(name, named, detail, state["Pid"], seconds, restarts, last_end)
+
+
+def _phase(container: str) -> engine_phase.Phase:
+    """What the engine wrote last, from the volume it shares with the gateway."""
+    argv = ["docker", "exec", container, "cat", f"/app/generated_configs/{engine_phase.FILE}"]
+    return engine_phase.parse(subprocess.run(argv, capture_output=True, text=True).stdout)
+
+
+def _last_end(container: str, restarts: int) -> str:
+    """How a container that runs ended before, in words; Docker forgets after a while."""
+    if not restarts:
+        return ""
+    status, memory = last_end(container, 0)
+    return "killed: out of memory" if memory else f"exited with {status}" if status is not None else ""
 
 
 def _health(container: Container, secrets: Path) -> probe.Health:
     if container.part == "database":
-        healthy = container.raw["State"].get("Health", {}).get("Status") == "healthy"
-        return probe.Health(healthy, "takes connections" if healthy else "does not answer yet")
+        named = container.raw["State"].get("Health", {}).get("Status")
+        healthy, answers = named == "healthy", named != "unhealthy"
+        return probe.Health(healthy, "takes connections" if healthy else "does not answer yet", answers=answers)
     if container.part == "engine":
         return probe.engine(container.address(8000)[1], secret_files.read(secrets, "VLLM_API_KEY"))
     if container.part == CHAT:
         return probe.chat(*container.address(8080))
     health = probe.gateway(*container.address(4000))
     if health.ready and not _has_file(container.name, LOCAL_KEY_STATE):
-        return probe.Health(False, "the local key is not ready yet")
+        return probe.Health(False, KEY_MISSING)
     return health
 
 

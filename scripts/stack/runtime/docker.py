@@ -9,17 +9,23 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from stack import diagnosis, engine
+from stack import diagnosis, engine, engine_phase
 from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.files import write_atomic
 from stack.plan import Plan, digest
+from stack.progress import download, follow, shown
+from stack.progress.download import Rate
+from stack.progress.images import Layers
+from stack.progress.start import Start
+from stack.progress.timings import Key
 from stack.releases import Release, Releases
-from stack.runtime import chat, compose, containers, engine_log, images, install, probe, secret_files, weights
+from stack.runtime import chat, compose, containers, engine_log, images, install, metrics, probe, secret_files, weights
 from stack.runtime.containers import CONTAINERS
 from stack.runtime.layout import REPOSITORY, Layout
 from stack.runtime.report import Report
 from stack.runtime.services import GRACE
 from stack.runtime.watch import CHAT, Part
+from stack.settings import METRICS_PORTS
 
 # `up` gives up on a container that ended this often without having been ready. Docker goes on trying.
 GIVE_UP_AFTER = 2
@@ -80,6 +86,9 @@ class Docker:
         ours = {containers.Container.address(one, port)[1] for one, port in self._publishing()}
         wanted = [("LITELLM_PORT", plan.resolved["BIND_ADDRESS"]), ("ENGINE_PORT", "127.0.0.1")]
         wanted += [("CHAT_PORT", plan.resolved["CHAT_ADDRESS"])] if plan.resolved["CHAT"] else []
+        if plan.resolved["METRICS"]:
+            ours |= containers.metrics_ports()
+            wanted += [(key, "127.0.0.1") for key in METRICS_PORTS]
         for key, host in wanted:
             port = plan.resolved[key]
             reason = "" if port in ours else probe.why_not_bind(host, port)
@@ -118,23 +127,32 @@ class Docker:
             secret_files.prepare(layout.secrets, environ, report)
             hf_home = Path(os.path.expanduser(plan.resolved["HF_HOME"]))
             hf_home.mkdir(parents=True, exist_ok=True)
-            env = compose.environment(environ, compose.variables(plan, plan, release, layout, None))
+            as_started = images.to_start(release)
+            env = compose.environment(environ, compose.variables(plan, plan, as_started, layout, None))
             self._image(release, env, report)
             folder = weights.locate(
                 plan.served.fragment, layout, plan.resolved["WEIGHTS_SOURCE"], hf_home, images.converter(env), report
             )
             inside = release.plan(compose.WEIGHTS if folder else "", compose.INSIDE)
-            env = compose.environment(environ, compose.variables(plan, inside, release, layout, folder))
+            env = compose.environment(environ, compose.variables(plan, inside, as_started, layout, folder))
             self._protect_what_runs(inside, env, report)
             if not containers.inspect():
                 self._warn(report)
             Releases(layout.releases).activate(release)
             self._generate_if_engine_stays(inside)
             self._kill_if_loading(inside)
+            log = follow.ContainerLog()
+            start = self._watched(release, plan, inside, env, log, report)
             self._start(env, report)
             if not plan.resolved["CHAT"] and CHAT in containers.inspect():
                 self._compose(env, *compose.CHAT_PROFILE, "rm", "--stop", "--force", "chat", report=report)
-        self._wait(plan, inside, report)
+            if not plan.resolved["METRICS"] and containers.metrics():
+                gone = metrics.services(self.gpu)
+                self._compose(env, *compose.METRICS_PROFILE, "rm", "--stop", "--force", *gone, report=report)
+        try:
+            self._wait(plan, inside, start, log, report)
+        finally:
+            log.close()
         images.forget(Releases(layout.releases).all())
         return plan
 
@@ -207,24 +225,44 @@ class Docker:
             if done.returncode != 0:
                 raise RunError(Problem("generated files", done.stderr.strip()[-500:], "look: ./runMe.sh logs engine"))
 
-    def _wait(self, plan: Plan, inside: Plan, report: Report) -> None:
+    def _watched(
+        self,
+        release: Release,
+        plan: Plan,
+        inside: Plan,
+        env: Mapping[str, str],
+        log: follow.ContainerLog,
+        report: Report,
+    ) -> Start:
+        """What watches the start."""
+        image = images.output(["docker", "image", "inspect", "--format", "{{.Id}}", compose.images(env)[0]])
+        key = Key(plan.served.name, inside.engine_digest, image, self.name)
+        hub = Path(os.path.expanduser(plan.resolved["HF_HOME"])) / "hub"
+        look = download.weights(inside.engine_argv[2], hub)
+        return Start(report, self.layout.timings, key, log, release.folder / engine_phase.USUAL, look)
+
+    def _wait(self, plan: Plan, inside: Plan, start: Start, log: follow.ContainerLog, report: Report) -> None:
         """Until every container runs as it was last specified, and is ready."""
+        start.begin()
         started, self._began = time.monotonic(), time.time()
         deadline = started + plan.resolved["ENGINE_START_TIMEOUT"]
         quick = QUICK_PARTS_TIMEOUT + 2 * (plan.drain_seconds + 2 * GRACE)
         ready: set[str] = set()
         before = {part.name: part.restarts for part in self.parts()}
         while len(ready) < len(CONTAINERS):
+            running = containers.inspect().get("engine")
+            if running and running.running:
+                log.follow(running.name, running.started)
             for part in containers.parts(self.layout.secrets, without={*ready, CHAT}):
                 if part.state == "ready":
                     ready.add(part.name)
+                    start.ready(part.name)
                     report.finished(part.name, f"ready after {time.monotonic() - started:.1f} s")
                     continue
-                report.phase(part.name, part.detail)
+                start.look(part)
                 late = part.name != "engine" and time.monotonic() - started > quick
                 if late or part.restarts >= before[part.name] + GIVE_UP_AFTER:
-                    raise RunError(self.failure(part, plan))
-            running = containers.inspect().get("engine")
+                    raise RunError(start.explained(part.name, self.failure(part, plan)))
             if running is None:
                 raise DisturbedError(Problem("stack", "was stopped by another ./runMe.sh down"))
             if running.env.get("STACK_DIGEST") != inside.engine_digest:
@@ -233,9 +271,10 @@ class Docker:
                 )
             if time.monotonic() > deadline:
                 missing = ", ".join(sorted(set(CONTAINERS) - ready))
-                what = f"not ready after {plan.resolved['ENGINE_START_TIMEOUT']} s"
+                what = f"not ready after {plan.resolved['ENGINE_START_TIMEOUT']} s{start.still()}"
                 raise RunError(Problem(missing, what, "raise ENGINE_START_TIMEOUT, or look: ./runMe.sh logs"))
             time.sleep(0.3)
+        start.done()
 
     def start_chat(self, environ: Mapping[str, str], report: Report) -> None:
         """Start the chat page of what is served, whose image may have to be pulled first, and wait until it is there.
@@ -253,6 +292,23 @@ class Docker:
         chat.wait(
             lambda: containers.parts(self.layout.secrets, without=CONTAINERS), lambda part: self.failure(part, plan), report
         )
+
+    def start_metrics(self, environ: Mapping[str, str], report: Report) -> None:
+        """Start Prometheus, Grafana and the exporters, whose images may have to be pulled first, and wait for them.
+
+        Raises:
+            RunError: they are not there; the API is not concerned.
+        """
+        with install.one_at_a_time(self.layout, report):
+            release = Releases(self.layout.releases).current()
+            if release is None or not release.plan().resolved["METRICS"]:
+                raise DisturbedError(Problem("stack", "was changed by another ./runMe.sh meanwhile"))
+            plan = release.plan()
+            env = compose.environment(environ, compose.variables(plan, plan, release, self.layout, None))
+            wanted = metrics.services(self.gpu)
+            self._compose(env, *compose.METRICS_PROFILE, "up", "-d", "--no-build", *wanted, report=report)
+        metrics.wait(lambda: containers.unready_metrics(wanted), report)
+        report.note(f"metrics: {metrics.url(plan.resolved)}")
 
     def failure(self, part: Part, plan: Plan) -> Problem:
         """Why a part is not ready."""
@@ -288,7 +344,7 @@ class Docker:
         self._kill_if_loading(None)
         # The gateway first: it takes no more requests, and the engine finishes those it has.
         self._compose(compose.environment(os.environ, {}), "stop", "litellm", report=report)
-        self._compose(compose.environment(os.environ, {}), *compose.CHAT_PROFILE, "down", report=report)
+        self._compose(compose.environment(os.environ, {}), *compose.PROFILES, "down", report=report)
 
     def parts(self) -> list[Part]:
         """The state of each container."""
@@ -307,20 +363,16 @@ class Docker:
         container = containers.inspect().get("engine")
         return container.env.get("MODEL", "") if container else ""
 
-    def logs(self, part: str, lines: int, follow: bool) -> int:
-        """Show what the containers print."""
-        names = [service for name, (service, _) in {**CONTAINERS, CHAT: containers.CHAT_CONTAINER}.items() if name == part]
-        argv = compose.argv(
-            self.layout.root,
-            self.gpu,
-            *compose.CHAT_PROFILE,
-            "logs",
-            "--tail",
-            str(lines),
-            *(["--follow"] if follow else []),
-            *names,
-        )
-        return subprocess.run(argv, env=compose.environment(os.environ, {})).returncode
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Where engine and gateway are published: part -> address, port."""
+        there = containers.inspect()
+        ports = {"engine": 8000, "gateway": 4000}
+        return {part: there[part].address(port) for part, port in ports.items() if part in there}
+
+    def log_places(self) -> dict[str, str]:
+        """The containers there are, by part; those of metrics by service."""
+        there = {part: container.name for part, container in containers.inspect().items()}
+        return there | {service: metrics.CONTAINERS[service] for service in containers.metrics()}
 
     def _compose(self, env: Mapping[str, str], *arguments: str, report: Report) -> None:
         """Run `docker compose`; its own progress becomes phases.
@@ -332,7 +384,14 @@ class Docker:
         log = self.layout.log("compose")
         log.parent.mkdir(parents=True, exist_ok=True)
         label = "image" if arguments[0] == "build" else "containers"
-        install.run_logged(argv, log, label, lambda line: report.phase(label, line.strip()[:100]), dict(env), REPOSITORY)
+        layers, rate = Layers(), Rate()
+
+        def watch(line: str) -> None:
+            fetched = layers.feed(line)
+            speed = rate.add(time.monotonic(), layers.got) if fetched else 0.0
+            report.phase(label, f"fetching, {shown.transfer(layers.got, 0, speed)}" if fetched else line.strip()[:100])
+
+        install.run_logged(argv, log, label, watch, dict(env), REPOSITORY)
 
 
 def _of_another_clone() -> list[Problem]:

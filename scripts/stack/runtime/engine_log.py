@@ -30,6 +30,21 @@ def phase_of(lines: list[str]) -> str:
     return "" if found == engine_phase.READY else found  # whoever asks has found that it does not answer
 
 
+# Uvicorn's, when it begins and when it is told to end.
+_BEGINS, _ENDS = "Started server process", "Shutting down"
+
+
+def server_stops(lines: list[str]) -> bool:
+    """Whether the last thing that a server of Uvicorn's said of itself is that it stops."""
+    newest = next((line for line in reversed(lines) if _BEGINS in line or line.rstrip().endswith(_ENDS)), "")
+    return bool(newest) and _BEGINS not in newest
+
+
+def stops(log: Path) -> bool:
+    """The same from a log."""
+    return server_stops(_tail(log))
+
+
 # The line on which a program says what went wrong: `ValueError: ...`, `pkg.SomeError: ...`, `error: ...`.
 _ERROR_LINE = re.compile(r"(^|\s)([A-Za-z_.]*(Error|Exception)|error|FATAL)\b.*:")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from stack import engine
@@ -50,6 +51,17 @@ def running(there: Mapping[str, Container]) -> dict[str, dict[str, str]]:
         digests = output(["docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', identity])
         found[part] = {"name": name, "id": identity, "digests": digests}
     return found
+
+
+def to_start(release: Release) -> Release:
+    """A release as it is to be started: by the usual name of its engine's image, if that is still the same image.
+
+    Compose makes a container anew for another name of the same image.
+    """
+    own = release.images.get("engine", {})
+    if not own or own.get("id") != output(["docker", "image", "inspect", "--format", "{{.Id}}", compose.NODE_IMAGE]):
+        return release
+    return replace(release, images={**release.images, "engine": {**own, "name": compose.NODE_IMAGE}})
 
 
 def forget(releases: Iterable[Release]) -> None:

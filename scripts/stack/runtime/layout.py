@@ -70,6 +70,11 @@ class Layout:
         return self.state / "run"
 
     @property
+    def timings(self) -> Path:
+        """How long starts took."""
+        return self.state / "timings.json"
+
+    @property
     def lock(self) -> Path:
         """Held while a stack is being changed."""
         return self.run / "lock"
@@ -88,6 +93,11 @@ class Layout:
     def chat(self) -> Path:
         """The chat page's data."""
         return self.state / "chat"
+
+    @property
+    def metrics(self) -> Path:
+        """What a Prometheus outside is told."""
+        return self.state / "metrics"
 
     @property
     def weights(self) -> Path:

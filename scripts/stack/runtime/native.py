@@ -5,20 +5,23 @@ from __future__ import annotations
 import ipaddress
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from stack import diagnosis, engine, generate
+from stack import diagnosis, engine, engine_phase, generate
 from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.plan import Plan
+from stack.progress import download, follow
+from stack.progress.start import Start
+from stack.progress.timings import Key
 from stack.releases import Release, Releases
 from stack.runtime import (
     chat,
     engine_log,
     gateway_environment,
     install,
+    metrics,
     postgres,
     probe,
     secret_files,
@@ -29,7 +32,7 @@ from stack.runtime import (
 from stack.runtime.layout import Layout
 from stack.runtime.report import Report
 from stack.runtime.spec import Service, write_services
-from stack.runtime.watch import CHAT, PARTS, Part, Watch
+from stack.runtime.watch import CHAT, ENGINE, PARTS, Part, Watch
 
 # `up` gives up on a part that ended this often without having been ready. It is still tried again in the background.
 GIVE_UP_AFTER = 2
@@ -81,11 +84,11 @@ class Native:
         for folder in (self.layout.state, self.layout.run, self.layout.generated):
             folder.mkdir(parents=True, exist_ok=True)
         with install.one_at_a_time(self.layout, report):
-            plan, wanted = self._change(release, environ, report)
-        self._wait(plan, {service.name: service.digest for service in wanted}, report)
+            plan, wanted, start = self._change(release, environ, report)
+        self._wait(plan, {service.name: service.digest for service in wanted}, start, report)
         return plan
 
-    def _change(self, release: Release, environ: Mapping[str, str], report: Report) -> tuple[Plan, list[Service]]:
+    def _change(self, release: Release, environ: Mapping[str, str], report: Report) -> tuple[Plan, list[Service], Start]:
         layout = self.layout
         plan = release.plan()
         self.check(plan)
@@ -106,13 +109,28 @@ class Native:
         self._protect_what_runs(plan, wanted, environments.engine, report)
         Releases(layout.releases).activate(release)
         self._generate_if_engine_stays(plan)
+        start = self._watched(release, plan, wanted, environ, report)
         write_services(layout.run / "services.json", wanted)
         running = self.watch.supervisor()
         if running:
             running.send(signal.SIGHUP)
         else:
             self._start_supervisor(environ)
-        return plan, wanted
+        return plan, wanted, start
+
+    def _watched(
+        self, release: Release, plan: Plan, wanted: list[Service], environ: Mapping[str, str], report: Report
+    ) -> Start:
+        """What watches the start."""
+        (service,) = [one for one in wanted if one.name == ENGINE]
+        environment = Path(service.env["PATH"].partition(":")[0]).parent.name
+        key = Key(plan.served.name, plan.engine_digest, environment, self.name)
+        path = self.layout.log(ENGINE)
+        under_way = self.watch.supervisor() is not None and self.watch.runs_as(ENGINE, {ENGINE: service.digest})
+        log = follow.FileLog(path, None if under_way else follow.length(path))
+        hub = Path(environ.get("HF_HUB_CACHE") or Path(plan.engine_env["HF_HOME"]) / "hub")
+        look = download.weights(plan.engine_argv[2], hub)
+        return Start(report, self.layout.timings, key, log, release.folder / engine_phase.USUAL, look)
 
     def _start_supervisor(self, environ: Mapping[str, str]) -> None:
         self.layout.local_key.unlink(missing_ok=True)
@@ -177,8 +195,9 @@ class Native:
                 problems.append(Problem(f"{key}={port}", f"port {port} on {host} {reason}", cure))
         return problems
 
-    def _wait(self, plan: Plan, digests: Mapping[str, str], report: Report) -> None:
+    def _wait(self, plan: Plan, digests: Mapping[str, str], start: Start, report: Report) -> None:
         """Until every service runs as it was last specified, and is ready."""
+        start.begin()
         started = time.monotonic()
         deadline = started + plan.resolved["ENGINE_START_TIMEOUT"]
         # What is changed drains first, gateway and engine one after the other.
@@ -189,20 +208,22 @@ class Native:
             for part in self.watch.parts(digests, without={*ready, CHAT}):
                 if part.state == "ready":
                     ready.add(part.name)
+                    start.ready(part.name)
                     report.finished(part.name, f"ready after {time.monotonic() - started:.1f} s")
                     continue
-                report.phase(part.name, part.detail)
+                start.look(part)
                 late = part.name != "engine" and time.monotonic() - started > quick
                 if late or part.restarts >= before.get(part.name, 0) + GIVE_UP_AFTER:
-                    raise RunError(self.failure(part, plan))
+                    raise RunError(start.explained(part.name, self.failure(part, plan)))
             self._check_undisturbed(digests)
             if self.watch.supervisor() is None and time.monotonic() - started > 10:
                 raise RunError(Problem("supervisor", "ended", f"its log: {self.layout.log('supervisor')}"))
             if time.monotonic() > deadline:
                 missing = ", ".join(sorted(set(PARTS) - ready))
-                what = f"not ready after {plan.resolved['ENGINE_START_TIMEOUT']} s"
+                what = f"not ready after {plan.resolved['ENGINE_START_TIMEOUT']} s{start.still()}"
                 raise RunError(Problem(missing, what, "raise ENGINE_START_TIMEOUT, or look: ./runMe.sh logs"))
             time.sleep(0.1)
+        start.done()
 
     def _check_undisturbed(self, digests: Mapping[str, str]) -> None:
         """Raise RunError if another ./runMe.sh has stopped or changed what this one waits for."""
@@ -243,6 +264,14 @@ class Native:
             return [] if stopped else self.watch.parts({CHAT: service.digest}, without=PARTS)
 
         chat.wait(look, lambda part: self.failure(part, plan), report)
+
+    def start_metrics(self, environ: Mapping[str, str], report: Report) -> None:
+        """Write the configuration for a Prometheus; the gateway offers its metrics already."""
+        release = Releases(self.layout.releases).current()
+        if release is None:
+            raise DisturbedError(Problem("stack", "was stopped by another ./runMe.sh down"))
+        path = metrics.write_config(release.plan(), self.layout)
+        report.note(f"metrics: natively for a Prometheus of yours, prometheus --config.file {path} (docs/metrics.md)")
 
     def failure(self, part: Part, plan: Plan) -> Problem:
         """Why a part is not ready."""
@@ -301,11 +330,12 @@ class Native:
         """The name of the model that was last started, or empty."""
         return self.watch.running_model()
 
-    def logs(self, part: str, lines: int, follow: bool) -> int:
-        """Show what the parts print; `tail` knows how."""
-        names = [part] if part else [*PARTS, *([CHAT] if CHAT in self.watch.services() else []), "supervisor"]
-        files = [str(self.layout.log(name)) for name in names if self.layout.log(name).exists()]
-        if not files:
-            print("no logs yet")
-            return 1
-        return subprocess.run(["tail", "-n", str(lines), *(["-F"] if follow else []), *files]).returncode
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Where engine and gateway listen: part -> address, port."""
+        services = self.watch.services()
+        return {name: (services[name].host, services[name].port) for name in ("engine", "gateway") if name in services}
+
+    def log_places(self) -> dict[str, Path]:
+        """The log files there are, by part."""
+        names = (*PARTS, *([CHAT] if CHAT in self.watch.services() else []), "supervisor")
+        return {name: self.layout.log(name) for name in names if self.layout.log(name).exists()}

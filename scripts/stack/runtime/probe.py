@@ -41,32 +41,51 @@ class Health:
         ready: whether it does its work.
         detail: why not, or what it does.
         answers: whether it answered at all.
+        partly: it is not ready, and yet serves some requests.
+        dead: it answers, but what does its work has ended.
     """
 
     ready: bool
     detail: str
     answers: bool = True
+    partly: bool = False
+    dead: bool = False
 
 
 def engine(port: int, key: str) -> Health:
-    """Ready when it lists `vllm_agent` to who knows the key."""
-    status, body = get(f"http://127.0.0.1:{port}/v1/models", key)
+    """Ready when its core lives and it lists `vllm_agent` to who knows the key."""
+    base = f"http://127.0.0.1:{port}"
+    status, _ = get(f"{base}/health")
     if status == 0:
         return Health(False, "does not answer yet", answers=False)
+    if status == 503:
+        return Health(False, "its core has ended", dead=True)
+    status, body = get(f"{base}/v1/models", key)
     if status != 200:
-        return Health(False, f"answers {status}")
+        return Health(False, f"answers {status}" if status else "does not answer yet", answers=bool(status))
     names = [model.get("id") for model in body.get("data", [])] if isinstance(body, dict) else []
     return Health("vllm_agent" in names, f"serves {', '.join(map(str, names))}")
 
 
+# LiteLLM takes 2 to 4 s to say that it does not reach its database.
+_READINESS_SECONDS = 4.0
+_WITHOUT_DATABASE = "does not reach its database: serves the keys it knows, refuses others"
+
+
 def gateway(host: str, port: int) -> Health:
     """Ready when it is up and reaches its database."""
-    status, body = get(f"http://{reachable(host)}:{port}/health/readiness")
+    base = f"http://{reachable(host)}:{port}"
+    if get(f"{base}/health/liveliness")[0] == 0:
+        return Health(False, "does not answer yet", answers=False)
+    status, body = get(f"{base}/health/readiness", seconds=_READINESS_SECONDS)
+    if status == 200:
+        return Health(True, "answers")
     if status == 0:
-        return Health(False, "does not answer yet")
-    if status != 200:
-        return Health(False, f"not ready: {_short(body)}")
-    return Health(True, "answers")
+        what = f"lives, but did not say within {_READINESS_SECONDS:g} s whether it reaches its database"
+        return Health(False, what, partly=True)
+    if isinstance(body, dict) and "db" in body:
+        return Health(False, _WITHOUT_DATABASE, partly=True)
+    return Health(False, f"not ready: {_short(body)}")
 
 
 def chat(host: str, port: int) -> Health:
@@ -75,9 +94,21 @@ def chat(host: str, port: int) -> Health:
     return Health(True, f"http://{reachable(host)}:{port}") if status == 200 else Health(False, "does not answer yet")
 
 
+# PostgreSQL's SSLRequest: it answers one byte, asks for no password and logs nothing.
+_SSL_REQUEST = bytes.fromhex("0000000804d2162f")
+
+
 def database(port: int) -> Health:
-    """Ready when it takes connections."""
-    return Health(True, "takes connections") if listens("127.0.0.1", port) else Health(False, "does not answer yet")
+    """Ready when it takes connections: not the kernel for it, but the server itself."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.settimeout(2)
+            connection.sendall(_SSL_REQUEST)
+            if connection.recv(1) in (b"N", b"S"):
+                return Health(True, "takes connections")
+    except OSError:
+        pass
+    return Health(False, "does not answer yet", answers=False)
 
 
 def reachable(bind_address: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+# The phase that stands for all of a start.
+TOTAL = "in all"
+
 
 class Report(Protocol):
     """Receives what happens."""

@@ -19,6 +19,8 @@ GENERATED = {
     "LITELLM_SALT_KEY": "sk-",
     "VLLM_API_KEY": "sk-",
     "POSTGRES_PASSWORD": "",
+    "METRICS_API_KEY": "sk-",
+    "GRAFANA_ADMIN_PASSWORD": "",
 }
 USER_GIVEN = ("HF_TOKEN", "ANTHROPIC_AUTH_TOKEN", "CHAT_API_KEY")
 _PLAIN = re.compile(r"^[A-Za-z0-9._~-]+$")

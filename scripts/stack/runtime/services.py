@@ -113,6 +113,7 @@ def build(
         "LOCAL_KEY": str(resolved["LOCAL_KEY"]).lower(),
         "MAX_PARALLEL_REQUESTS": str(gateway.key_limit(resolved)),
         "MAX_REQUEST_SIZE": str(resolved["MAX_REQUEST_SIZE"]),
+        "METRICS": str(resolved["METRICS"]).lower(),
         **LITELLM_ENV,
         "GRACEFUL_SHUTDOWN_TIMEOUT": str(drain),
     }
@@ -165,5 +166,5 @@ def inherit(environ: Mapping[str, str]) -> dict[str, str]:
 
 # What entrypoint.sh and litellm_entrypoint.sh load.
 ENGINE_SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
-GATEWAY_SECRETS = (*secret_files.GENERATED, "ANTHROPIC_AUTH_TOKEN")
+GATEWAY_SECRETS = (*(name for name in secret_files.GENERATED if name != "GRAFANA_ADMIN_PASSWORD"), "ANTHROPIC_AUTH_TOKEN")
 _SECRET_FILE_VARIABLES = frozenset(f"{name}_FILE" for name in (*secret_files.GENERATED, *secret_files.USER_GIVEN))

