@@ -3,17 +3,20 @@
 #   lint    formatters, linters, types
 #   unit    our own code
 #   bridge  the stand-in for Prisma's query engine, against a real PostgreSQL
-#   e2e     the whole stack, native: real vLLM, LiteLLM and PostgreSQL
-#   docker  the same and more, as containers on a real Docker engine
+#   docker  the whole stack as containers on a real Docker engine, where there is one or it can be installed
+#   e2e     the whole stack, native: real vLLM, LiteLLM and PostgreSQL; without what `docker` has just done
+# TEST_MINUTES: after so many, what matters least is left out, and said to be. Without it all of it is done.
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 export PYTHONPATH=scripts
-readonly PARTS=(lint unit bridge e2e docker)
+readonly PARTS=(lint unit bridge docker e2e) LEFT_OUT=77
+did_docker=
+export TESTS_UNTIL=${TEST_MINUTES:+$(($(date +%s) + TEST_MINUTES * 60))}
 
 main() {
   if [[ ${1:-} == -h || ${1:-} == --help ]]; then
-    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     return
   fi
   local part
@@ -42,17 +45,32 @@ run_lint() {
   hadolint Dockerfile
 }
 
-run_unit() { python -m pytest -q tests/unit; }
+# Side by side, each file on one processor.
+run_unit() { python -m pytest -q -n auto --dist loadfile tests/unit; }
 run_bridge() { python -m pytest -q tests/bridge; }
-run_e2e() { python -m pytest -q tests/e2e; }
+run_e2e() { end_to_end native ${did_docker:+--not-again}; }
 
+# In a shell of its own, with which an engine that was started for it ends.
 run_docker() {
+  local status=0
+  (in_containers) || status=$?
+  case $status in
+  0) did_docker=1 ;;
+  "$LEFT_OUT") echo "the docker part is left out" ;;
+  *) return "$status" ;;
+  esac
+}
+
+in_containers() {
   source tests/docker/engine.sh
-  if ! docker_engine "$PWD/.state/docker"; then
-    echo "the docker part is left out"
-    return
-  fi
-  python -m pytest -q tests/e2e --runtime docker
+  docker_engine "$PWD/.state/docker" || exit "$LEFT_OUT"
+  end_to_end docker
+}
+
+# end_to_end RUNTIME OPTION...: a line for each test with its seconds, as some take minutes.
+end_to_end() {
+  python tests/e2e/standins.py "$1" &&
+    python -m pytest -v -o console_output_style=times tests/e2e --runtime "$@"
 }
 
 main "$@"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,18 +15,33 @@ from harness import DockerStack, Stack, docker
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runtime", choices=("native", "docker"), default="native", help="what the stack runs on")
+    parser.addoption("--not-again", action="store_true", help="only what has to be seen in this runtime too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(runtime, reason): what the other runtime cannot do, or need not do twice")
+    config.addinivalue_line(
+        "markers", "both: depends on what the stack runs on; the rest is done once where both are tested"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     runtime = config.getoption("--runtime", default="native")
     for item in items:
+        marked = any(item.get_closest_marker(name) for name in ("only", "both"))
+        if config.getoption("--not-again", default=False) and not marked:
+            item.add_marker(pytest.mark.skip(reason="done in containers"))
         for mark in item.iter_markers("only"):
             if mark.args[0] != runtime:
                 item.add_marker(pytest.mark.skip(reason=mark.kwargs["reason"]))
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What a slow machine has no time for is said to be left out; tests/run.sh sets the time."""
+    until = float(os.environ.get("TESTS_UNTIL") or "inf")
+    if item.get_closest_marker("last") and time.time() > until:
+        pytest.skip(f"no time left: TEST_MINUTES were over {(time.time() - until) / 60:.0f} min ago")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

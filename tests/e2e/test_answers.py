@@ -9,8 +9,11 @@ import time
 from typing import Any
 
 import anthropic
+import pytest
 
 from harness import QUESTION, Stack
+
+pytestmark = pytest.mark.both
 
 
 def test_openai_sdk(stack: Stack) -> None:

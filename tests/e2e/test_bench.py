@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from harness import Stack
+
+pytestmark = [pytest.mark.last, pytest.mark.only("native", reason="what it measures has a name and a port in both runtimes")]
 
 
 def test_both_sides_are_measured(stack: Stack) -> None:

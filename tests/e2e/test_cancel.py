@@ -12,7 +12,7 @@ import pytest
 import figures
 from harness import Stack, wait_for
 
-pytestmark = pytest.mark.only("native", reason="the gateway is the same in a container")
+pytestmark = [pytest.mark.last, pytest.mark.only("native", reason="the gateway is the same in a container")]
 STORY = "Write a very long story about a river and everybody who lives along it."
 MESSAGES = [{"role": "user", "content": STORY}]
 ROUTES: dict[str, dict[str, Any]] = {

@@ -19,6 +19,7 @@ from stack.runtime.layout import Layout
 from stack.runtime.report import Silent
 
 pytestmark = [
+    pytest.mark.last,
     pytest.mark.only("native", reason="Open WebUI's image cannot be had where these tests run; unit tests compare the two"),
     pytest.mark.timeout(1500),
 ]

@@ -51,13 +51,6 @@ def test_what_is_kept_is_in_volumes_and_the_cache_is_the_users(stack: Stack) -> 
     assert (cache["Source"], cache["RW"]) == (stack.env["HF_HOME"], True)
 
 
-def test_compiled_kernels_outlive_the_containers(stack: Stack) -> None:
-    docker("exec", "--user", "1000", ENGINE, "sh", "-c", "mkdir -p ~/.cache/vllm && echo kept > ~/.cache/vllm/mark")
-    stack.run("down")
-    stack.run()
-    assert docker("exec", ENGINE, "sh", "-c", "cat /home/vllm/.cache/vllm/mark").strip() == "kept"
-
-
 def test_engine_and_gateway_meet_on_a_bridge_and_the_database_stands_apart(stack: Stack) -> None:
     networks = {name: set(inspect(name)["NetworkSettings"]["Networks"]) for name in NAMES}
     assert networks[ENGINE] == {"vllm-multi-model_default"}

@@ -12,8 +12,10 @@ from harness import Stack
 MESSAGES = [{"role": "user", "content": "Hi"}]
 SHIPPED = {"temperature": 0.2, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.1}
 OWN = {"temperature": 0.11, "top_p": 0.5, "top_k": 7, "repetition_penalty": 1.3}
+pytestmark = pytest.mark.only(
+    "native", reason="both runtimes render by the same generator; it starts the engine three times"
+)
 # route -> body, and how the route calls the output limit
-pytestmark = pytest.mark.only("native", reason="both runtimes render by the same generator; it starts the stack six times")
 ROUTES: dict[str, tuple[dict[str, Any], str]] = {
     "/v1/chat/completions": ({"messages": MESSAGES}, "max_tokens"),
     "/v1/completions": ({"prompt": "Hi", "stop": [" "]}, "max_tokens"),  # else it goes on until the limit
@@ -57,9 +59,13 @@ def test_a_requests_own_values_win(stack: Stack, path: str) -> None:
 
 def test_layers(stack: Stack) -> None:
     """The environment loses to the fragment where that says something, and wins over vars.env; --set wins over all."""
-    stack.run("up", "--set", "litellm.top_p=0.33", LITELLM_TEMPERATURE="0.4", LITELLM_TOP_K="20")
+    given = ("--set", "litellm.top_p=0.33", "--set", "litellm.max_tokens=128K")
+    stack.run("up", *given, LITELLM_TEMPERATURE="0.4", LITELLM_TOP_K="20")
     for path in ROUTES:
         assert without_limit(received(stack, path)) == {**SHIPPED, "top_k": 20, "top_p": 0.33}, path
+    # Never more than the context.
+    assert "max_tokens: 8192" in stack.generated("config.yaml")
+    assert received(stack, "/v1/chat/completions")["max_tokens"] <= 8192
 
     fragment = stack.root / "models" / "smollm2-135m.yml"
     fragment.write_text(
@@ -71,10 +77,3 @@ def test_layers(stack: Stack) -> None:
         assert without_limit(values) == {**SHIPPED, "temperature": 0.4, "top_k": 30}, path
         if path != "/v1/messages":
             assert values["max_tokens"] == 1024
-
-
-def test_max_tokens_never_exceeds_the_context(stack: Stack) -> None:
-    stack.run("up", "--set", "litellm.max_tokens=128K")
-    config = stack.generated("config.yaml")
-    assert "max_tokens: 8192" in config
-    assert received(stack, "/v1/chat/completions")["max_tokens"] <= 8192

@@ -31,7 +31,7 @@ ENGINE, GATEWAY, DATABASE = CONTAINERS["engine"], CONTAINERS["gateway"], CONTAIN
 LONG: dict[str, Any] = {
     "model": "vllm_agent",
     "messages": [{"role": "user", "content": "Count."}],
-    "max_tokens": 120,
+    "max_tokens": 80,  # slow machines have to write eight of these within ENGINE_SHUTDOWN_TIMEOUT
     "extra_body": {"ignore_eos": True},
 }
 
@@ -73,6 +73,12 @@ def key_of(stack: Stack, alias: str) -> tuple[str, str]:
     return made["key"], made["token"]
 
 
+def states(stack: Stack) -> dict[str, str]:
+    """What status calls the parts, and the whole."""
+    shown = stack.status()
+    return {**{part["name"]: part["state"] for part in shown["parts"]}, "all": shown["state"]}
+
+
 def spent(stack: Stack, token: str) -> tuple[int, int]:
     """Spend rows of a key, and how many different requests they are of."""
     with stack.database() as cursor:
@@ -109,6 +115,8 @@ def test_the_engine_is_killed_in_the_middle_of_a_stream(stack: Stack, what: str)
     with Load(stack, clients=2, pause=0.2) as load:
         os.kill(victim, signal.SIGKILL)
         moment = time.monotonic()
+        # Docker starts it again within a second.
+        wait_for(lambda: states(stack)["all"] in ("down", "starting"), 10, "status to say that nobody is served")
         stream.join(30)
         assert stream.error, "the client has to see that its stream broke off"
         assert not stream.finish
@@ -127,12 +135,14 @@ def test_postgresql_is_stopped_for_a_minute_under_load(stack: Stack) -> None:
     with Load(stack, clients=3, key=key, pause=0.1) as load:
         docker("stop", DATABASE)
         moment = time.monotonic()
+        wait_for(lambda: states(stack)["gateway"] == "degraded", 30, "status to say that the gateway misses it")
+        assert states(stack) == {"database": "stopped", "engine": "ready", "gateway": "degraded", "all": "degraded"}
         while time.monotonic() - moment < 60:
             strangers.append(ask(stack, "sk-nobody-gave-out-this-key"))
             time.sleep(0.5)
         docker("start", DATABASE)
         until_served(load)
-    assert len(strangers) >= 10
+    assert len(strangers) >= 5
     assert not [one for one in strangers if one.status == 200], "an unknown key was let in"
     assert load.lost == [], statuses(load.lost)
     good = 1 + len([one for one in load.outcomes if one.status == 200])
@@ -164,7 +174,11 @@ def test_the_gateway_is_killed(stack: Stack) -> None:
 
 @pytest.mark.parametrize("part", CONTAINERS)
 def test_any_one_container_is_restarted(stack: Stack, part: str) -> None:
+    """While somebody edits: what is started again goes by what was last accepted."""
     before = stack.pids()
+    fragment = stack.root / "models" / "smollm2-135m.yml"
+    accepted = fragment.read_text()
+    fragment.write_text(accepted.replace("  temperature: 0.2", "  tempurature: 0.2"))
     with Load(stack, clients=2, pause=0.2) as load:
         wait_for(lambda: len(load.outcomes) > 5, 60, "some answers")
         moment = time.monotonic()
@@ -173,7 +187,10 @@ def test_any_one_container_is_restarted(stack: Stack, part: str) -> None:
     after = stack.pids()
     assert after[part] != before[part]
     assert {k: v for k, v in after.items() if k != part} == {k: v for k, v in before.items() if k != part}
-    assert "vllm_agent" in stack.generated("config.yaml")
+    config = stack.generated("config.yaml")
+    assert "vllm_agent" in config
+    assert "temperature: 0.2" in config
+    fragment.write_text(accepted)
     stack.wait_ready()
     seen = statuses(load.lost) or "nothing"
     record(f"{part} restarted", load.recovered_after(moment), len(load.lost), len(load.outcomes), seen)
@@ -249,6 +266,7 @@ def test_the_engine_runs_out_of_memory(stack: Stack) -> None:
     assert done.returncode == 1, done.stderr
     assert "out of memory" in done.stderr
     assert "smollm2-135m is served again" in done.stderr
+    wait_for(lambda: states(stack)["all"] == "ready", 30, "status to say that all is well again")
     assert inspect(ENGINE)["HostConfig"]["Memory"] == 0
     said_so(load.lost)
     record(
@@ -268,7 +286,8 @@ def test_it_is_stopped_with_eight_open_streams(stack: Stack, part: str) -> None:
     # Not by `docker kill` or `docker stop`, after which Docker takes it to be meant to stay away.
     os.kill(inspect(CONTAINERS[part])["State"]["Pid"], signal.SIGTERM)
     moment = time.monotonic()
-    time.sleep(0.5)
+    drains = {part: "draining", "all": "draining"}
+    wait_for(lambda: drains.items() <= states(stack).items(), 10, f"status to say that the {part} finishes")
     while any(stream.is_alive() for stream in streams):
         refused.append(ask(stack))
         time.sleep(0.3)
@@ -291,7 +310,7 @@ def test_it_is_stopped_with_eight_open_streams(stack: Stack, part: str) -> None:
     )
 
 
-def test_a_wrong_edit_and_then_a_restart(stack: Stack) -> None:
+def test_a_wrong_edit_on_a_running_stack(stack: Stack) -> None:
     before = stack.pids()
     fragment = stack.root / "models" / "smollm2-135m.yml"
     fragment.write_text(fragment.read_text().replace("  temperature: 0.2", "  tempurature: 0.2"))
@@ -301,11 +320,7 @@ def test_a_wrong_edit_and_then_a_restart(stack: Stack) -> None:
     assert "did you mean temperature?" in done.stderr
     assert load.lost == []
     assert stack.pids() == before
-    # Even started anew by Docker it goes by what was last accepted.
-    docker("restart", ENGINE)
-    stack.wait_ready()
     assert ask(stack).status == 200
-    assert "temperature: 0.2" in stack.generated("config.yaml")
     record("fragment in error on a running stack", None, 0, len(load.outcomes), "nothing; `up` exits with 2")
 
 
@@ -337,7 +352,7 @@ def test_the_gateways_clock_is_an_hour_ahead(stack: Stack) -> None:
         good = len(load.outcomes)
         wait_for(lambda: spent(stack, token)[0] >= good, 60, f"{good} spend rows")
         assert spent(stack, token) == (good, good)
-        body = {**BODY, "max_tokens": 150, "ignore_eos": True}
+        body = {**BODY, "max_tokens": 80, "ignore_eos": True}
         assert statuses(at_once(stack, 40, body)) == "16 x 200, 24 x 429"
         with stack.database() as cursor:
             cursor.execute(

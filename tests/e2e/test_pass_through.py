@@ -14,6 +14,7 @@ import pytest
 
 from harness import Stack, wait_for
 
+pytestmark = pytest.mark.only("native", reason="the gateway is the same in a container")
 MESSAGES = [{"role": "user", "content": "Name three rivers."}]
 ROUTES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 12},

@@ -14,6 +14,11 @@ import pytest
 import standins
 from harness import CONTAINERS, QUESTION, REPOSITORY, Stack, docker, inspect, wait_for
 
+# The last two for `--profile metrics`.
+SECRETS = {
+    *("LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "VLLM_API_KEY", "POSTGRES_PASSWORD"),
+    *("METRICS_API_KEY", "GRAFANA_ADMIN_PASSWORD"),
+}
 pytestmark = pytest.mark.only("docker", reason="there are no containers")
 
 
@@ -73,7 +78,7 @@ def test_compose_up_in_a_fresh_clone(plain: tuple[Path, dict[str, str]], started
     assert sorted(path.name for path in (root / "secrets").iterdir()) == ["README.md"]
     compose(root, env, "up", "-d")
     made = {path.name: path for path in (root / "secrets").iterdir() if path.name != "README.md"}
-    assert set(made) == {"LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "VLLM_API_KEY", "POSTGRES_PASSWORD"}
+    assert set(made) == SECRETS
     owner = (root / "secrets").stat().st_uid
     for path in made.values():
         assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) == (0o600, owner)

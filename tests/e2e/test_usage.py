@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from harness import Stack, wait_for
 
 
@@ -32,6 +34,7 @@ def test_twenty_requests_are_twenty_rows_with_right_token_counts(stack: Stack) -
     stack.call("/key/delete", {"keys": [key["key"]]}, key=stack.secret("LITELLM_MASTER_KEY"))
 
 
+@pytest.mark.both
 def test_no_secret_is_in_what_the_stack_writes_or_shows(stack: Stack) -> None:
     secrets = {
         name: stack.secret(name) for name in ("LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "VLLM_API_KEY", "POSTGRES_PASSWORD")

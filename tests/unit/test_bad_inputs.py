@@ -147,7 +147,7 @@ SCHEMA = [
     Row("context-128Q", ("models/bad.yml:2: context: expected a size",), bad=OK + "context: 128Q\n"),
     Row(
         "max-model-len",
-        ("models/bad.yml:1: --max-model-len: expected a length",),
+        ("models/bad.yml:1: command: --max-model-len: expected a length",),
         bad="command: vllm serve m --max-model-len 9x\n",
     ),
     Row(
@@ -200,8 +200,8 @@ COMMANDS = [
     ),
     Row(
         "single-quotes-are-literal",
-        ("--a '$(touch canary); `touch canary`'",),
-        bad=_command("--a '$(touch canary); `touch canary`'"),
+        ("--chat-template '$(touch canary); `touch canary`'",),
+        bad=_command("--chat-template '$(touch canary); `touch canary`'"),
         status=0,
     ),
     Row(
@@ -214,7 +214,7 @@ COMMANDS = [
 NAMES = [
     Row(
         "unknown-model",
-        ("MODEL: no model 'smolm'", "did you mean smollm2-135m", "models there are: bad, glm47-flash"),
+        ("MODEL: no model 'smolm'", "did you mean smollm2-135m", "models there are: bad, gemma-4-26b-a4b, glm47-flash"),
         environment={"MODEL": "smolm"},
     ),
     Row("traversal", ("MODEL: '../secrets/HF_TOKEN' is not a model name",), environment={"MODEL": "../secrets/HF_TOKEN"}),

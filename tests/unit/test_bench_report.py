@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from stack import html_page
 from stack.bench import page, report
 from stack.bench.report import Result, Row
 from stack.errors import ConfigError
@@ -207,4 +208,4 @@ def test_page_names_failures_and_leaves_their_points_out(result: Result) -> None
     ],
 )
 def test_ticks_are_round(highest: float, expected: list[float]) -> None:
-    assert page.ticks(highest) == pytest.approx(expected)
+    assert html_page.ticks(highest) == pytest.approx(expected)

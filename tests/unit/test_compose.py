@@ -15,10 +15,10 @@ import yaml
 
 from stack import plan
 from stack.releases import Releases
-from stack.runtime import compose, containers
+from stack.runtime import compose, containers, metrics, secret_files
 from stack.runtime.layout import Layout
 from stack.runtime.services import LITELLM_ENV
-from stack.settings import BY_KEY
+from stack.settings import BY_KEY, METRICS_PORTS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = ("docker-compose.yml", "docker-compose.cpu.yml")
@@ -32,11 +32,13 @@ class Loader(yaml.SafeLoader):
 Loader.add_constructor("!reset", lambda loader, node: None)
 
 
-def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _overridden(loader: Loader, node: yaml.MappingNode | yaml.SequenceNode) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
     return loader.construct_mapping(node, deep=True)
 
 
-Loader.add_constructor("!override", _mapping)
+Loader.add_constructor("!override", _overridden)
 
 
 def load(name: str) -> dict[str, Any]:
@@ -53,7 +55,7 @@ ENGINE = SERVICES["vllm-node"]
 def mounts(service: str) -> dict[str, tuple[str, str]]:
     """Target -> (source, options) of a service's mounts."""
     found = {}
-    for text in SERVICES[service]["volumes"]:
+    for text in SERVICES[service].get("volumes", []):
         # A default may have a colon in it, but none of ours has.
         source, target, *options = re.sub(r"\$\{(\w+):-([^}]*)\}", r"<\1=\2>", text).split(":")
         found[target] = (source, options[0] if options else "rw")
@@ -79,13 +81,17 @@ def test_the_containers() -> None:
         "db": "litellm_db",
         "setup": "litellm_setup",
         "chat": "litellm_chat",
+        **metrics.CONTAINERS,
     }
-    known = dict([*containers.CONTAINERS.values(), containers.CHAT_CONTAINER])
+    known = dict([*containers.CONTAINERS.values(), containers.CHAT_CONTAINER, *metrics.CONTAINERS.items()])
     assert {service: name for service, name in names.items() if service != "setup"} == known
 
 
 def test_the_chat_page_is_there_only_when_asked_for() -> None:
-    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {"chat": ["chat"]}
+    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {
+        "chat": ["chat"],
+        **{name: ["metrics"] for name in metrics.CONTAINERS},
+    }
     assert compose.CHAT_PROFILE == ("--profile", "chat")
     for name in SERVICES:
         assert "chat" not in SERVICES[name].get("depends_on", {})
@@ -112,18 +118,28 @@ def test_every_published_port_is_on_loopback_unless_asked() -> None:
         "db": [],
         "setup": [],
         "chat": ["${CHAT_ADDRESS:-127.0.0.1}:${CHAT_PORT:-3000}:8080"],
+        "prometheus": ["127.0.0.1:${PROMETHEUS_PORT:-9090}:9090"],
+        "grafana": ["127.0.0.1:${GRAFANA_PORT:-3001}:3000"],
+        "postgres-exporter": [],
+        "node-exporter": [],
+        "gpu-exporter": [],
     }
 
 
-def test_the_database_is_reached_by_the_gateway_only() -> None:
+def test_the_database_is_reached_by_the_gateway_and_its_exporter_only() -> None:
     networks = {name: service.get("networks", ["default"]) for name, service in SERVICES.items() if name != "setup"}
     assert networks == {
         "vllm-node": ["default"],
         "litellm": ["default", "database"],
         "db": ["database"],
         "chat": ["default"],
+        "prometheus": ["default", "metrics"],
+        "grafana": ["default", "metrics"],
+        "postgres-exporter": ["database", "metrics"],
+        "node-exporter": ["metrics"],
+        "gpu-exporter": ["metrics"],
     }
-    assert STACK["networks"]["database"] == {"internal": True}
+    assert STACK["networks"]["database"] == STACK["networks"]["metrics"] == {"internal": True}
     assert SERVICES["setup"]["network_mode"] == "none"
     assert "networks" not in SERVICES["setup"]
 
@@ -166,6 +182,11 @@ def test_each_user_and_what_it_may_do() -> None:
         "db": ("999:999", []),
         "chat": ("65532:65532", []),
         "setup": ("0:0", ["CHOWN", "DAC_OVERRIDE", "FOWNER"]),
+        "prometheus": ("65534:65534", []),
+        "grafana": ("472:0", []),
+        "postgres-exporter": ("999:999", []),
+        "node-exporter": ("65534:65534", []),
+        "gpu-exporter": ("65534:65534", []),
     }
     # Root only until the secrets are read: both entries then become another user.
     assert ENGINE["environment"]["ENGINE_USER"] == "${ENGINE_USER:-auto}"
@@ -174,7 +195,18 @@ def test_each_user_and_what_it_may_do() -> None:
 
 def test_memory_is_limited_where_the_need_is_known() -> None:
     limits = {name: service["mem_limit"] for name, service in SERVICES.items()}
-    assert limits == {"vllm-node": "${ENGINE_MEMORY_LIMIT:-0}", "litellm": "4g", "db": "2g", "setup": "256m", "chat": "2g"}
+    assert limits == {
+        "vllm-node": "${ENGINE_MEMORY_LIMIT:-0}",
+        "litellm": "4g",
+        "db": "2g",
+        "setup": "256m",
+        "chat": "2g",
+        "prometheus": "1g",
+        "grafana": "1g",
+        "postgres-exporter": "128m",
+        "node-exporter": "128m",
+        "gpu-exporter": "256m",
+    }
 
 
 @pytest.mark.parametrize("name", ["vllm-node", "litellm"])
@@ -210,8 +242,13 @@ def test_what_each_container_may_write() -> None:
         "vllm-node": {"/app/generated_configs", "/home/vllm", "/home/vllm/.cache/huggingface", "/tmp"},
         "litellm": {"/app/generated_configs", "/tmp"},
         "db": {"/var/lib/postgresql/data", "/tmp", "/var/run/postgresql"},
-        "setup": {"/app/secrets", "/run/engine", "/run/password", "/run/chat"},
+        "setup": {"/app/secrets", "/run/engine", "/run/password", "/run/chat", "/run/metrics"},
         "chat": {"/data", "/tmp"},
+        "prometheus": {"/prometheus"},
+        "grafana": {"/var/lib/grafana", "/tmp"},
+        "postgres-exporter": set(),
+        "node-exporter": set(),
+        "gpu-exporter": set(),
     }
     assert {options for name in SERVICES for _, options in mounts(name).values()} == {"ro", "rw"}
 
@@ -225,9 +262,17 @@ def test_secrets_are_seen_where_they_are_needed_and_nowhere_in_the_environment()
     # The engine may run as the owner of all secrets, so it gets only its own.
     assert mounts("vllm-node")["/app/secrets"] == ("engine_secrets", "ro")
     assert mounts("setup")["/run/engine"] == ("engine_secrets", "rw")
-    names = {"HF_TOKEN", "ANTHROPIC_AUTH_TOKEN", "LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "VLLM_API_KEY", "CHAT_API_KEY"}
+    # Prometheus and Grafana get a file each, the exporter PostgreSQL's copy.
+    for name in ("prometheus", "grafana"):
+        assert mounts(name)["/run/metrics"] == ("metrics_secrets", "ro")
+    assert mounts("setup")["/run/metrics"] == ("metrics_secrets", "rw")
+    assert mounts("postgres-exporter") == {"/run/password": ("database_password", "ro")}
+    assert SERVICES["postgres-exporter"]["user"] == SERVICES["db"]["user"]
+    exporter = SERVICES["postgres-exporter"]["environment"]
+    assert exporter["DATA_SOURCE_PASS_FILE"] == SERVICES["db"]["environment"]["POSTGRES_PASSWORD_FILE"]
+    names = {*secret_files.GENERATED, *secret_files.USER_GIVEN}
     for service in SERVICES.values():
-        assert not {*names, "POSTGRES_PASSWORD"} & set(service.get("environment", {}))
+        assert not names & set(service.get("environment", {}))
     assert not names & set(re.findall(r"\$\{?(\w+)", "".join(TEXTS)))
 
 
@@ -243,6 +288,9 @@ def test_generated_files_are_shared_in_memory_only() -> None:
         "database_password",
         "engine_secrets",
         "chat_data",
+        "metrics_secrets",
+        "prometheus_data",
+        "grafana_data",
     }
 
 
@@ -286,6 +334,9 @@ def test_defaults_are_those_of_the_table_of_settings() -> None:
         "CHAT_ADDRESS",
         "CHAT_PORT",
         "CHAT_LOGIN",
+        "METRICS",
+        *METRICS_PORTS,
+        *compose.METRICS_IMAGES,
     }
     for key, default in found:
         if key in BY_KEY:
@@ -301,6 +352,7 @@ LEFT_OUT = {
     "VLLM_NODE_IMAGE": "an earlier release's image only",
     "MAX_PARALLEL_REQUESTS": "KEY_LIMIT stands before it",
     "ENGINE_SHUTDOWN_TIMEOUT": "DRAIN_SECONDS stands before it",
+    "METRICS": "GATEWAY_METRICS stands before it",
 }
 
 
@@ -331,11 +383,14 @@ def test_gpus_are_asked_for_except_in_the_cpu_file() -> None:
     devices = ENGINE["deploy"]["resources"]["reservations"]["devices"]
     assert devices == [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
     assert ENGINE["ulimits"] == {"memlock": -1, "stack": 67108864}
-    assert set(CPU) == {"vllm-node"}
+    assert set(CPU) == {"vllm-node", "gpu-exporter"}
+    # No profile that is ever asked for.
+    assert (CPU["gpu-exporter"]["profiles"], CPU["gpu-exporter"]["deploy"]) == (["gpu"], None)
     assert CPU["vllm-node"]["deploy"] is None
     assert CPU["vllm-node"]["ulimits"] == {"stack": 67108864}
     # Without its tag, Compose would merge the two instead.
-    assert re.search(r"^ *deploy: !reset null$", TEXTS[1], re.M)
+    assert len(re.findall(r"^ *deploy: !reset null", TEXTS[1], re.M)) == 2
+    assert re.search(r"^ *profiles: !override ", TEXTS[1], re.M)
     assert re.search(r"^ *ulimits: !override ", TEXTS[1], re.M)
 
 
@@ -360,8 +415,14 @@ def resolve() -> Any:
 def test_compose_accepts_them(resolve: Any, gpu: bool) -> None:
     services = resolve(gpu)
     engine = services["vllm-node"]
-    assert set(services) == set(SERVICES) - {"chat"}
-    assert set(resolve(gpu, *compose.CHAT_PROFILE)) == set(SERVICES)
+    assert set(services) == set(SERVICES) - {"chat", *metrics.CONTAINERS}
+    assert set(resolve(gpu, *compose.CHAT_PROFILE)) == set(services) | {"chat"}
+    shown = resolve(gpu, *compose.METRICS_PROFILE)
+    assert set(shown) == set(services) | set(metrics.services(gpu))
+    for name in metrics.services(gpu):
+        assert shown[name]["read_only"] is True
+        assert (shown[name]["cap_drop"], shown[name]["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+        assert {port["host_ip"] for port in shown[name].get("ports", [])} <= {"127.0.0.1"}
     assert ("deploy" in engine, "memlock" in engine["ulimits"]) == (gpu, gpu)
     assert engine["ulimits"]["stack"]
     assert (services["setup"]["network_mode"], "networks" in services["setup"]) == ("none", False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_phases_are_noted_and_everything_is_printed(tmp_path: Path) -> None:
         "an error",
     ]
     assert err == ["INFO: Application startup complete."]
-    assert "INFO: GET /" in out
+    assert [line for line in out if re.fullmatch(r"\d\d-\d\d \d\d:\d\d:\d\d INFO: GET /", line)] != []
 
 
 def test_level_and_stream_are_the_users(tmp_path: Path) -> None:

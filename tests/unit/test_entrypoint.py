@@ -183,11 +183,13 @@ def test_unknown_model(entry: Entry) -> None:
     started = time.monotonic()
     status, out, err = entry.run(MODEL="minlm")
     assert (status, out) == (2, "")
+    names = sorted(path.stem for path in (entry.root / "models").glob("*.yml"))
+    assert {"glm47-flash", "minilm"} <= set(names)
     assert err == (
-        "error: MODEL: no model 'minlm': models/minlm.yml does not exist\n  did you mean minilm? models there are: "
-        "glm47-flash, minilm, qwen3-next-coder, smollm2-135m, step-3.5-flash\n"
+        "error: MODEL: no model 'minlm': models/minlm.yml does not exist\n"
+        f"  did you mean minilm? models there are: {', '.join(names)}\n"
     )
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
 
 
 def test_engine_is_the_process_itself_and_gets_its_signals(entry: Entry) -> None:

@@ -9,11 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stack.local_key import Gateway, provision
+from stack.local_key import METRICS_ALIAS, Gateway, provision, provision_metrics
 
 ROUTES = ["llm_api_routes", "info_routes", "/v1/models/*", "/models/*"]
 
@@ -40,6 +41,9 @@ class FakeGateway(ThreadingHTTPServer):
             return self.answers[route].pop(0), {"error": "as told"}
         if route == "/health/readiness":
             return 200, {}
+        if route == "/metrics/":
+            known = self.keys.get(key.removeprefix("Bearer "), {})
+            return (200, {}) if route in known.get("allowed_routes", []) else (401, {})
         if key != "Bearer sk-master":
             return 401, {"error": "wrong key"}
         if route == "/key/info":
@@ -49,9 +53,11 @@ class FakeGateway(ThreadingHTTPServer):
             self.keys[body["key"]] = body
             return 200, {}
         if route == "/key/delete":
-            for name in body["keys"]:
+            aliases = body.get("key_aliases", [])
+            gone = [name for name, kept in self.keys.items() if kept.get("key_alias") in aliases] + body.get("keys", [])
+            for name in gone:
                 del self.keys[name]
-            return 200, {}
+            return (200, {}) if gone else (404, {})
         return 404, {}
 
 
@@ -116,6 +122,21 @@ def test_takes_the_key_away(server: FakeGateway) -> None:
     assert provision(_gateway(server), False, 16) == "the local key is off"
 
 
+def test_the_key_for_metrics_may_read_them_only(server: FakeGateway) -> None:
+    wanted = {"key": "sk-m", "key_alias": METRICS_ALIAS, "allowed_routes": ["/metrics", "/metrics/"]}
+    assert provision_metrics(_gateway(server), "sk-m") == "the key for metrics was made"
+    assert server.keys == {"sk-m": wanted}
+    assert provision_metrics(_gateway(server), "sk-m") == "the key for metrics is there"
+    assert [path for path, _ in server.calls].count("/key/generate") == 1
+
+
+def test_another_key_for_metrics_replaces_it_and_nobody_elses(server: FakeGateway) -> None:
+    server.keys["sk-alice"] = {"key_alias": "metrics"}
+    provision_metrics(_gateway(server), "sk-old")
+    provision_metrics(_gateway(server), "sk-new")
+    assert set(server.keys) == {"sk-alice", "sk-new"}
+
+
 @pytest.mark.parametrize(
     ("key", "answers", "message"),
     [
@@ -150,3 +171,19 @@ def test_program_waits_retries_and_ignores_proxies(server: FakeGateway) -> None:
     assert (done.returncode, done.stdout) == (0, "the local key was made, with a limit of 5\n")
     assert done.stderr == "the local key is not ready: the gateway answered 500: {'error': 'as told'}\n"
     assert server.keys["sk-FAKE"]["max_parallel_requests"] == 5
+
+
+def test_program_makes_the_key_for_metrics_after_the_local_one(server: FakeGateway, tmp_path: Path) -> None:
+    """The gateway counts as ready without it."""
+    server.answers = {"/key/generate": [200, 500]}
+    env = {
+        **os.environ,
+        **{"LITELLM_PORT": str(server.port), "LITELLM_MASTER_KEY": "sk-master", "MAX_PARALLEL_REQUESTS": "5"},
+        **{"METRICS": "true", "METRICS_API_KEY": "sk-m", "LOCAL_KEY_STATE": str(tmp_path / "state")},
+    }
+    argv = [sys.executable, "-m", "stack.local_key"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "the local key was made, with a limit of 5\nthe key for metrics was made\n"
+    assert done.stderr == "the key for metrics is not ready: the gateway answered 500: {'error': 'as told'}\n"
+    assert "sk-m" in server.keys
+    assert (tmp_path / "state").read_text() == f"{os.getpid()}\n"

@@ -146,7 +146,9 @@ def event(value: Any, name: str = "") -> bytes:
     )
 
 
+CHAT_ROUTE = "/v1/chat/completions"
 CHAT = [
+    event({"choices": [{"delta": {"role": "assistant", "content": ""}}]}),
     event({"choices": [{"delta": {"content": 'quoting "usage":{"prompt_tokens":9} and "choices":[]'}}]}),
     event({"choices": [{"delta": {"content": "é"}}]}),
     event({"choices": [], "usage": {"prompt_tokens": 31, "completion_tokens": 2, "total_tokens": 33}}),
@@ -158,22 +160,77 @@ CHAT = [
 @pytest.mark.parametrize("hide", [True, False])
 def test_the_count_is_read_and_left_out_however_the_stream_is_cut(size: int, hide: bool) -> None:
     text = b"".join(CHAT)
-    events = Events(hide)
+    events = Events(CHAT_ROUTE, hide)
     out = b"".join(events.take(text[at : at + size]) for at in range(0, len(text), size)) + events.rest()
-    assert out == (CHAT[0] + CHAT[1] + CHAT[3] if hide else text)
+    assert out == (b"".join(CHAT[:3]) + CHAT[4] if hide else text)
     assert events.usage == {"prompt_tokens": 31, "completion_tokens": 2, "total_tokens": 33}
-    assert events.seen == 4
+    assert events.seen == 2
+
+
+PIECE = {"role": "assistant", "text": '"role":"assistant" event: content_block_delta'}
+
+
+@pytest.mark.parametrize(
+    ("route", "stream"),
+    [
+        ("/v1/completions", [event({"choices": [{"text": PIECE["text"]}]})] * 2),
+        (
+            "/v1/messages",
+            [
+                event({"message": {"role": "assistant"}}, "message_start"),
+                event({}, "content_block_start"),
+                *[event({"delta": PIECE}, "content_block_delta")] * 2,
+                event({}, "message_delta"),
+            ],
+        ),
+        (
+            "/v1/responses",
+            [
+                event({"response": {"output": []}}, "response.created"),
+                event({"delta": PIECE}, "response.output_text.delta"),
+                event({"delta": PIECE}, "response.reasoning_text.delta"),
+                event({}, "response.output_text.done"),
+            ],
+        ),
+    ],
+)
+def test_pieces_of_an_answer_are_counted(route: str, stream: list[bytes]) -> None:
+    events = Events(route, hide_usage=False)
+    for one in stream:
+        events.take(one)
+    assert events.seen == 2
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "asked"),
+    [
+        (CHAT_ROUTE, {"messages": [1], "tools": [2], "stream": True}, {"messages": [1], "tools": [2]}),
+        ("/v1/completions", {"prompt": "x", "add_special_tokens": False}, {"prompt": "x", "add_special_tokens": False}),
+        ("/v1/completions", {"prompt": ["x", "y"]}, None),
+        ("/v1/responses", {"input": "x"}, {"messages": [{"role": "user", "content": "x"}]}),
+        (
+            "/v1/responses",
+            {"input": "x", "instructions": "y"},
+            {"messages": [{"role": "system", "content": "y"}, {"role": "user", "content": "x"}]},
+        ),
+        ("/v1/responses", {"input": [{"type": "message"}]}, None),
+        ("/v1/messages", {"messages": [1]}, None),
+    ],
+)
+def test_what_a_prompt_is_counted_by(route: str, body: dict[str, Any], asked: dict[str, Any] | None) -> None:
+    expected = None if asked is None else {"model": "m", **asked}
+    assert pass_through.prompt(route, {"model": "m", "temperature": 1, **body}) == expected
 
 
 def test_only_whole_events_go_on() -> None:
-    events = Events(hide_usage=False)
+    events = Events(CHAT_ROUTE, hide_usage=False)
     assert events.take(b"data: 1\n\ndata: 2\n") == b"data: 1\n\n"
     assert events.take(b"\nda") == b"data: 2\n\n"
     assert events.rest() == b"da"
 
 
 def test_the_last_count_of_messages_and_responses() -> None:
-    messages = Events(hide_usage=False)
+    messages = Events("/v1/messages", hide_usage=False)
     messages.take(
         event({"type": "message_start", "message": {"usage": {"input_tokens": 12, "output_tokens": 0}}}, "message_start")
     )
@@ -181,7 +238,7 @@ def test_the_last_count_of_messages_and_responses() -> None:
     last = {"input_tokens": 4, "cache_read_input_tokens": 8, "output_tokens": 3}
     messages.take(event({"type": "message_delta", "usage": last}, "message_delta") + event({"type": "message_stop"}))
     assert messages.usage == {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
-    responses = Events(hide_usage=False)
+    responses = Events("/v1/responses", hide_usage=False)
     done = {"output_text": "data: [DONE]\n\ndata: x", "usage": {"input_tokens": 5, "output_tokens": 6}}
     responses.take(event({"type": "response.completed", "response": done}, "response.completed"))
     assert responses.usage == {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}
@@ -190,7 +247,7 @@ def test_the_last_count_of_messages_and_responses() -> None:
 @pytest.mark.parametrize("last", [event({"error": {"message": "lost"}}), event({"type": "error"}, "error")])
 @pytest.mark.parametrize("before", [b"", CHAT[0]])
 def test_an_error_in_a_stream_is_noticed(before: bytes, last: bytes) -> None:
-    events = Events(hide_usage=True)
+    events = Events(CHAT_ROUTE, hide_usage=True)
     assert events.take(before + event({"choices": [{"delta": {"content": '{"error":'}}]})) != b""
     assert events.error == ""
     assert events.take(before + last + b"data: [DONE]\n\n").endswith(b"[DONE]\n\n")

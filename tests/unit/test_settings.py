@@ -150,9 +150,9 @@ NEAR_TABLE = "keys are those of vars.env, litellm.PARAMETER and env.VARIABLE"
             id="vars-near",
         ),
         pytest.param(
-            {"local": "SOMETHING_ELSE_QQ=1\n"},
+            {"local": "ELSEWHERE_QQ=1\n"},
             [
-                "vars.local.env:1: SOMETHING_ELSE_QQ: unknown setting\n"
+                "vars.local.env:1: ELSEWHERE_QQ: unknown setting\n"
                 "  its comments list the settings there are; NCCL_* and VLLM_* pass too"
             ],
             id="vars-unknown",
@@ -198,6 +198,11 @@ NEAR_TABLE = "keys are those of vars.env, litellm.PARAMETER and env.VARIABLE"
             {"environment": {"CHAT": "true", "CHAT_PORT": "4000"}},
             ["environment: CHAT_PORT=4000 is also LITELLM_PORT\n  choose another port"],
             id="chat-port-twice",
+        ),
+        pytest.param(
+            {"environment": {"METRICS": "true", "GRAFANA_PORT": "9090", "PROMETHEUS_PORT": "8000"}},
+            ["environment: PROMETHEUS_PORT=8000 is also ENGINE_PORT\n  choose another port"],
+            id="metrics-port-twice",
         ),
     ],
 )

@@ -14,7 +14,14 @@ import pytest
 from stack.runtime import secret_files
 
 SETUP = Path(__file__).resolve().parents[2] / "scripts" / "setup.sh"
-NAMES = ["LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "VLLM_API_KEY", "POSTGRES_PASSWORD"]
+NAMES = [
+    "LITELLM_MASTER_KEY",
+    "LITELLM_SALT_KEY",
+    "VLLM_API_KEY",
+    "POSTGRES_PASSWORD",
+    "METRICS_API_KEY",
+    "GRAFANA_ADMIN_PASSWORD",
+]
 AS_ROOT = os.geteuid() == 0
 
 
@@ -37,10 +44,15 @@ class Setup:
         """The chat page's volume."""
         return self.secrets.parent / "chat"
 
+    @property
+    def metrics(self) -> Path:
+        """What Prometheus and Grafana are given."""
+        return self.secrets.parent / "metrics"
+
     def run(self) -> tuple[int, str, str]:
         """Run it; exit status, output, errors."""
         env = {**os.environ, "SECRETS_DIR": str(self.secrets), "PASSWORD_DIR": str(self.password.parent)}
-        env |= {"ENGINE_SECRETS_DIR": str(self.engine), "CHAT_DIR": str(self.chat)}
+        env |= {"ENGINE_SECRETS_DIR": str(self.engine), "CHAT_DIR": str(self.chat), "METRICS_DIR": str(self.metrics)}
         done = subprocess.run(["bash", str(SETUP)], env={**env, "PATH": self.path}, capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
 
@@ -52,7 +64,7 @@ class Setup:
 @pytest.fixture
 def setup(tmp_path: Path) -> Setup:
     """With a `chown` that only records what it was to do, as the true one needs root."""
-    for name in ("bin", "secrets", "password", "engine", "chat"):
+    for name in ("bin", "secrets", "password", "engine", "chat", "metrics"):
         (tmp_path / name).mkdir()
     owners = tmp_path / "owners"
     chown = tmp_path / "bin" / "chown"
@@ -124,7 +136,7 @@ def test_the_chat_page_gets_its_volume_and_its_key_if_it_has_one(setup: Setup) -
     (setup.secrets / "CHAT_API_KEY").write_text("sk-chat")
     setup.run()
     assert {path.name: (path.read_text(), mode(path)) for path in given.iterdir()} == {"CHAT_API_KEY": ("sk-chat", 0o600)}
-    assert setup.owners.read_text().splitlines()[-2:] == [
+    assert setup.owners.read_text().splitlines()[-4:-2] == [
         f"-R 65532:65532 {given} 700",
         f"65532:65532 {setup.chat} {mode(setup.chat):o}",
     ]
@@ -133,10 +145,23 @@ def test_the_chat_page_gets_its_volume_and_its_key_if_it_has_one(setup: Setup) -
     assert list(given.iterdir()) == []
 
 
+def test_prometheus_and_grafana_get_one_secret_each(setup: Setup) -> None:
+    setup.run()
+    names = ("METRICS_API_KEY", "GRAFANA_ADMIN_PASSWORD")
+    assert {path.name: path.read_text() for path in setup.metrics.iterdir()} == {
+        name: secret_files.read(setup.secrets, name) for name in names
+    }
+    assert {mode(path) for path in setup.metrics.iterdir()} == {0o600}
+    assert mode(setup.metrics) == 0o755
+    users = ("65534:65534", "472:0")
+    given = [f"{user} {setup.metrics / name}.new 600" for user, name in zip(users, names, strict=True)]
+    assert setup.owners.read_text().splitlines()[-2:] == given
+
+
 def test_only_what_is_missing_is_made(setup: Setup) -> None:
     (setup.secrets / "LITELLM_MASTER_KEY").write_text("sk-mine")
     (setup.secrets / "HF_TOKEN").write_text("hf_mine")
-    assert setup.run()[1] == "made secrets/: LITELLM_SALT_KEY, VLLM_API_KEY, POSTGRES_PASSWORD\n"
+    assert setup.run()[1] == f"made secrets/: {', '.join(NAMES[1:])}\n"
     assert (setup.secrets / "LITELLM_MASTER_KEY").read_text() == "sk-mine"
     assert (setup.secrets / "HF_TOKEN").read_text() == "hf_mine"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,6 +66,8 @@ class Docker:
         self.there: list[dict[str, Any]] = []
         self.files: set[str] = set()
         self.log = b""
+        self.phase = ""
+        self.events = ""
         self.asked: list[list[str]] = []
 
     def run(self, argv: list[str], **_: Any) -> subprocess.CompletedProcess[Any]:
@@ -73,6 +76,10 @@ class Docker:
         if argv[:3] == ["docker", "container", "inspect"]:
             missing = set(argv[3:]) - {entry["Name"].lstrip("/") for entry in self.there}
             return subprocess.CompletedProcess(argv, bool(missing), json.dumps(self.there), "")
+        if argv[:2] == ["docker", "events"]:
+            return subprocess.CompletedProcess(argv, 0, self.events)
+        if argv[:2] == ["docker", "exec"] and argv[3] == "cat":
+            return subprocess.CompletedProcess(argv, not self.phase, self.phase)
         if argv[:2] == ["docker", "exec"]:
             return subprocess.CompletedProcess(argv, argv[-1] not in self.files)
         if argv[:2] == ["docker", "logs"]:
@@ -134,6 +141,23 @@ def test_the_chat_page_counts_only_where_it_is(docker: Docker, monkeypatch: pyte
     assert [part.name for part in containers.parts(Path("/nowhere"), without=CONTAINERS)] == ["chat"]
 
 
+def test_what_shows_metrics(docker: Docker) -> None:
+    """Apart from the others: it is no part of the API."""
+    assert containers.metrics() == {}
+    assert containers.unready_metrics(["prometheus", "grafana"]) == ["prometheus", "grafana"]
+    for name, status, port in (
+        ("prometheus", "healthy", "9090"),
+        ("grafana", "starting", "3001"),
+        ("node_exporter", "", ""),
+    ):
+        entry = recorded("gateway", {"Health": {"Status": status}})
+        bindings = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]} if port else None
+        docker.there.append({**entry, "Name": f"/litellm_{name}", "HostConfig": {"PortBindings": bindings}})
+    assert set(containers.metrics()) == {"prometheus", "grafana", "node-exporter"}
+    assert containers.unready_metrics(["prometheus", "grafana", "gpu-exporter"]) == ["grafana", "gpu-exporter"]
+    assert containers.metrics_ports() == {9090, 3001}
+
+
 @pytest.mark.parametrize("part", CONTAINERS)
 @pytest.mark.parametrize(
     ("state", "restarts", "shown", "detail"),
@@ -163,7 +187,7 @@ def test_running(state: str, running: bool) -> None:
     [
         ({"Status": "healthy"}, "ready", "takes connections"),
         ({"Status": "starting"}, "starting", "does not answer yet"),
-        ({"Status": "unhealthy"}, "starting", "does not answer yet"),
+        ({"Status": "unhealthy"}, "unresponsive", "does not answer"),
         ({}, "starting", "does not answer yet"),
     ],
 )
@@ -204,9 +228,31 @@ def test_engine_that_loads_says_what_it_does(docker: Docker, monkeypatch: pytest
     assert (the("engine").state, the("engine").detail) == ("starting", "loading the model")
     assert seen[-1] == ["one", "two \ufffd"]
     # Of this start only: an earlier one may have been ready.
-    assert docker.asked[-1] == [
+    assert docker.asked[-2] == [
         *("docker", "logs", "--since", "2026-11-24T11:50:28.05454894Z", "--tail", "400", "vllm-container"),
     ]
+
+
+def test_engine_that_drains_is_not_ready(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although it still lists its models."""
+    monkeypatch.setattr(probe, "engine", lambda port, key: Health(True, "serves vllm_agent, m"))
+    docker.there = [recorded("engine")]
+    docker.phase = f"{time.time():.1f} stopping\n"
+    assert the("engine").state == "draining"
+    assert docker.asked[-1] == ["docker", "exec", "vllm-container", "cat", "/app/generated_configs/phase"]
+    docker.phase = "1700000000.0 stopping\n"
+    assert the("engine").state == "ready", "an earlier one said that"
+
+
+def test_how_it_ended_before(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "engine", lambda port, key: Health(True, "serves vllm_agent, m"))
+    docker.there = [recorded("engine", restarts=1)]
+    docker.events = '{"Action": "die", "Actor": {"Attributes": {"exitCode": "137"}}}\n'
+    assert the("engine").last_end == "exited with 137"
+    docker.events = '{"Action": "oom", "Actor": {}}\n' + docker.events
+    assert the("engine").last_end == "killed: out of memory"
+    docker.there = [recorded("engine")]
+    assert the("engine").last_end == ""
 
 
 def gateway_bound_to(address: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import pytest
 import yaml
 
 from stack import plan
-from stack.errors import ConfigError
+from stack.errors import ConfigError, DisturbedError
 from stack.releases import Release, Releases
 from stack.runtime import compose, containers, probe
 from stack.runtime import images as runtime_images
 from stack.runtime.docker import Docker
 from stack.runtime.layout import REPOSITORY, Layout
+from stack.runtime.report import Silent
 from stack.settings import BY_KEY, is_setting
 
 SERVICES: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
@@ -210,6 +212,8 @@ GATEWAY_ONLY = [
     ("LOCAL_KEY", "false", CHAT),
     ("POSTGRES_IMAGE", "postgres:other", CHAT),
     ("LITELLM_IMAGE", "litellm:other", CHAT),
+    ("METRICS", "true", CHAT),
+    ("GRAFANA_IMAGE", "grafana:other", CHAT),
     # vLLM has no sampling defaults for a model that does not generate.
     ("LITELLM_TEMPERATURE", "0.1", EMBEDDING),
     ("LITELLM_TOP_K", "7", EMBEDDING),
@@ -269,6 +273,39 @@ def test_port_of_somebody_else_is_found_before_anything_starts(
     ]
 
 
+def test_ports_of_metrics_count_where_they_are_asked_for(
+    layout: Layout, accept: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "inspect", dict)
+    monkeypatch.setattr(containers, "metrics_ports", set)
+    taken = {3001, 9090}
+    monkeypatch.setattr(probe, "why_not_bind", lambda host, port: "is taken by another program" if port in taken else "")
+    Docker(layout).check(accept().plan())
+    with pytest.raises(ConfigError) as caught:
+        Docker(layout).check(accept({"METRICS": "true"}).plan())
+    assert [problem.place for problem in caught.value.problems] == ["GRAFANA_PORT=3001", "PROMETHEUS_PORT=9090"]
+    monkeypatch.setattr(containers, "metrics_ports", lambda: taken)
+    Docker(layout).check(accept({"METRICS": "true"}).plan())
+
+
+def test_metrics_are_started_by_their_profile(
+    layout: Layout, accept: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Docker, "_compose", lambda self, env, *arguments, report: asked.append(arguments))
+    monkeypatch.setattr(containers, "unready_metrics", lambda wanted: [])
+    docker = Docker(layout)
+    docker.gpu = False
+    layout.run.mkdir(parents=True)
+    Releases(layout.releases).activate(accept({"METRICS": "true"}))
+    docker.start_metrics({}, Silent())
+    up = ("--profile", "metrics", "up", "-d", "--no-build")
+    assert asked == [(*up, "prometheus", "grafana", "postgres-exporter", "node-exporter")]
+    Releases(layout.releases).activate(accept({"METRICS": "false"}))
+    with pytest.raises(DisturbedError):
+        docker.start_metrics({}, Silent())
+
+
 def test_ports_of_our_own_containers_are_not_taken(
     layout: Layout, accept: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +356,16 @@ def test_secret_elsewhere_is_named_as_what_containers_cannot_see(
     assert str(caught.value) == (
         "error: HF_TOKEN_FILE: containers see files in secrets/ only\n  copy the file to secrets/HF_TOKEN"
     )
+
+
+@pytest.mark.parametrize(("now", "name"), [("sha256:abc", compose.NODE_IMAGE), ("sha256:new", "node:abc"), ("", "node:abc")])
+def test_a_release_that_comes_back_starts_by_the_usual_name_of_the_same_image(
+    accept: Callable[..., Release], monkeypatch: pytest.MonkeyPatch, now: str, name: str
+) -> None:
+    monkeypatch.setattr(runtime_images, "output", lambda argv: now)
+    images = {"engine": {"name": "node:abc", "id": "sha256:abc"}, "gateway": {"name": "litellm", "id": "sha256:1"}}
+    found = runtime_images.to_start(replace(accept(), images=images)).images
+    assert found == {**images, "engine": {"name": name, "id": "sha256:abc"}}
 
 
 def test_images_that_no_release_has_lose_their_names(

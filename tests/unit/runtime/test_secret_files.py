@@ -9,7 +9,7 @@ import pytest
 from stack.errors import ConfigError
 from stack.runtime import secret_files
 
-NAMES = ["LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "VLLM_API_KEY", "POSTGRES_PASSWORD"]
+NAMES = list(secret_files.GENERATED)
 
 
 def test_ensure_makes_random_private_files_once(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_ensure_makes_random_private_files_once(tmp_path: Path) -> None:
     values = {name: secret_files.read(folder, name) for name in NAMES}
     assert len(set(values.values())) == len(NAMES)
     assert {name: value.startswith("sk-") for name, value in values.items()} == {
-        name: name != "POSTGRES_PASSWORD" for name in NAMES
+        name: not name.endswith("PASSWORD") for name in NAMES
     }
     assert min(len(value) for value in values.values()) >= 40
     assert {(folder / name).stat().st_mode & 0o777 for name in NAMES} == {0o600}
@@ -32,7 +32,12 @@ def test_ensure_leaves_what_people_gave(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "elsewhere").write_text("sk-mine\r\n")
     (tmp_path / "VLLM_API_KEY").symlink_to("nowhere")
     monkeypatch.setenv("LITELLM_MASTER_KEY_FILE", str(tmp_path / "elsewhere"))
-    assert secret_files.ensure(tmp_path) == ["LITELLM_SALT_KEY", "POSTGRES_PASSWORD"]
+    assert secret_files.ensure(tmp_path) == [
+        "LITELLM_SALT_KEY",
+        "POSTGRES_PASSWORD",
+        "METRICS_API_KEY",
+        "GRAFANA_ADMIN_PASSWORD",
+    ]
     assert secret_files.read(tmp_path, "LITELLM_MASTER_KEY") == "sk-mine"
     assert (tmp_path / "VLLM_API_KEY").is_symlink()
 

@@ -12,13 +12,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from stack.runtime import keeper, supervisor
+from stack.runtime import keeper, pause, probe, supervisor
+from stack.runtime.layout import Layout
 from stack.runtime.processes import Identity, end_session
+from stack.runtime.report import Silent
 from stack.runtime.spec import Service, write_services
+from stack.runtime.watch import Watch
 
 PATIENCE = 20.0
 
@@ -282,6 +286,23 @@ def test_stop_waits_for_a_service_to_finish(stack: Stack) -> None:
     time.sleep(0.3)
     stack.stop()
     assert (stack.folder / "order").read_text() == "finished\n"
+
+
+def test_a_pause_lasts_from_the_gateways_very_end_to_its_being_ready(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the gateway writes last comes before what the pause is for."""
+    monkeypatch.setattr(probe, "gateway", lambda *_: probe.Health(True, ""))
+    monkeypatch.setattr(Watch, "_key_seen_to", lambda *_: True)
+    last = "trap 'sleep 1; echo finished > \"$OUT/order\"; exit 0' TERM; while :; do sleep 0.05; done"
+    stack.start(stack.service("engine"), stack.service("gateway", last))
+    layout = Layout.from_environ({"STATE_DIR": str(stack.folder.parent)})
+    before = stack.pids()
+    time.sleep(0.3)
+    with pause.gateway(layout, SimpleNamespace(name="native"), Silent()):
+        assert (stack.folder / "order").read_text() == "finished\n"
+        assert not before["gateway"].alive()
+    after = stack.pids()
+    assert after["gateway"] != before["gateway"]
+    assert after["engine"] == before["engine"]
 
 
 def test_service_that_does_not_stop_is_killed(stack: Stack) -> None:

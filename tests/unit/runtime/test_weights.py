@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from stack.errors import RunError
+from stack import hub_cache
+from stack.errors import ConfigError, RunError
 from stack.fragment import Fragment
 from stack.runtime import weights
 from stack.runtime.layout import Layout, file_digest
@@ -37,7 +41,7 @@ def locate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_fragment: Calla
     monkeypatch.setattr(weights, "_unpack", lambda _fragment, target, *_: fetched.append(target))
 
     def run(text: str, source: str, *, cached: bool = False, unpacked: bool = False, reachable: bool = False) -> str:
-        monkeypatch.setattr(weights, "hub_reachable", lambda *_: reachable)
+        monkeypatch.setattr(hub_cache, "reachable", lambda *_: reachable)
         if cached:
             snapshot = tmp_path / "hf" / "hub" / "models--org--m" / "snapshots" / "abc"
             snapshot.mkdir(parents=True)
@@ -93,7 +97,34 @@ def test_hub_reachable(monkeypatch: pytest.MonkeyPatch, environment: dict[str, s
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert weights.hub_reachable() is reachable
+    assert hub_cache.reachable(os.environ) is reachable
+
+
+def test_the_cache_alone_is_used_when_it_is_all_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the engine's entry asks it, in a process of its own."""
+    snapshot = tmp_path / "hub" / "models--org--m" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").touch()
+
+    def asked(**environment: str) -> int:
+        inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH")}
+        command = [sys.executable, "-m", "stack.hub_cache", "org/m", str(tmp_path)]
+        return subprocess.run(command, env={**inherited, **environment}, timeout=10).returncode
+
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        there, gone = f"http://127.0.0.1:{hub.getsockname()[1]}", "http://127.0.0.1:9"
+        assert asked(HF_ENDPOINT=gone) == 1, "without weights it has to be fetched"
+        (snapshot / "model-00001-of-00002.safetensors").touch()
+        assert asked(HF_ENDPOINT=gone) == 0
+        assert asked(HF_ENDPOINT=there) == 1
+        assert asked(HF_ENDPOINT=gone, HTTPS_PROXY="http://proxy") == 1
+        assert asked(HF_ENDPOINT=there, HF_HUB_OFFLINE="1") == 0
+        assert asked(HF_ENDPOINT=gone, HF_HUB_CACHE=str(tmp_path / "other")) == 1
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "http://[", "http://host:99999", "http://"])
+def test_a_hub_without_an_address_cannot_be_reached(endpoint: str) -> None:
+    assert hub_cache.reachable({"HF_ENDPOINT": endpoint}) is False
 
 
 def test_half_a_download_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +135,23 @@ def test_half_a_download_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "other" / "models--org--m" / "snapshots" / "abc").mkdir(parents=True)
     (tmp_path / "other" / "models--org--m" / "snapshots" / "abc" / "config.json").touch()
     assert weights.in_hub_cache("org/m", tmp_path)
+
+
+def test_a_folder_is_served_as_it_is(tmp_path: Path, make_fragment: Callable[..., Fragment]) -> None:
+    layout = Layout(tmp_path, tmp_path / "state", tmp_path / "secrets", tmp_path / "envs")
+    folder = tmp_path / "my model"
+    fragment = make_fragment(f"command: |\n  vllm serve '{folder}'\n")
+
+    def found() -> Path | None:
+        return weights.locate(fragment, layout, "auto", tmp_path, lambda *_: [], Silent())
+
+    with pytest.raises(ConfigError, match="no folder"):
+        found()
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
+        found()
+    (folder / "config.json").touch()
+    assert found() == folder
 
 
 def _wheel(folder: Path, members: dict[str, str]) -> Path:
