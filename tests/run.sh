@@ -69,7 +69,7 @@ in_containers() {
 
 # end_to_end RUNTIME OPTION...: a line for each test with its seconds, as some take minutes.
 end_to_end() {
-  python tests/e2e/standins.py "$1" &&
+  PYTHONPATH=scripts:tests/e2e python -m standins "$1" &&
     python -m pytest -v -o console_output_style=times tests/e2e --runtime "$@"
 }
 
