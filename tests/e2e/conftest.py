@@ -23,6 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "both: depends on what the stack runs on; the rest is done once where both are tested"
     )
+    config.addinivalue_line("markers", "last: matters least; left out when TEST_MINUTES are over")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
