@@ -63,6 +63,7 @@ def served(started: Stack) -> Iterator[Stack]:
             f"--chat-template {programs.HERE / 'chat.jinja'} --enable-auto-tool-choice --tool-call-parser hermes ",
         ),
         ("env:\n", 'env:\n  VLLM_ALLOW_LONG_MAX_MODEL_LEN: "1"\n'),
+        ('VLLM_CPU_KVCACHE_SPACE: "2"', 'VLLM_CPU_KVCACHE_SPACE: "4"'),
         # Always the likeliest token: no program sets top_k, though some set a temperature.
         ("litellm:\n", "litellm:\n  top_k: 1\n  repetition_penalty: 1.0\n"),
     ):

@@ -31,7 +31,7 @@ ENGINE, GATEWAY, DATABASE = CONTAINERS["engine"], CONTAINERS["gateway"], CONTAIN
 LONG: dict[str, Any] = {
     "model": "vllm_agent",
     "messages": [{"role": "user", "content": "Count."}],
-    "max_tokens": 80,  # slow machines have to write eight of these within ENGINE_SHUTDOWN_TIMEOUT
+    "max_tokens": 200,
     "extra_body": {"ignore_eos": True},
 }
 
@@ -90,14 +90,15 @@ def spent(stack: Stack, token: str) -> tuple[int, int]:
 class Stream(threading.Thread):
     """A streaming client."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, tokens: int = LONG["max_tokens"]) -> None:
         super().__init__()
         self.client, self.pieces, self.error, self.finish = stack.openai(), 0, "", ""
+        self.tokens = tokens
         self.start()
 
     def run(self) -> None:
         try:
-            for chunk in self.client.chat.completions.create(stream=True, **LONG):
+            for chunk in self.client.chat.completions.create(stream=True, **{**LONG, "max_tokens": self.tokens}):
                 self.pieces += 1
                 if chunk.choices and chunk.choices[0].finish_reason:
                     self.finish = chunk.choices[0].finish_reason
@@ -278,9 +279,22 @@ def test_the_engine_runs_out_of_memory(stack: Stack) -> None:
     )
 
 
+def tokens_in(stack: Stack, seconds: float, streams: int) -> int:
+    """How many each of so many streams at once is given in that time on this machine."""
+    first = Stream(stack, 8)  # the engine's and the client's first is slower
+    first.join()
+    began = time.monotonic()
+    probes = [Stream(stack, 40) for _ in range(streams)]
+    for probe in probes:
+        probe.join()
+    return int(seconds * 40 / (time.monotonic() - began))
+
+
 @pytest.mark.parametrize("part", ["engine", "gateway"])
 def test_it_is_stopped_with_eight_open_streams(stack: Stack, part: str) -> None:
-    streams = [Stream(stack) for _ in range(8)]
+    # Long enough for `status` to see it, and within ENGINE_SHUTDOWN_TIMEOUT although others ask meanwhile.
+    tokens = tokens_in(stack, 8, 8)
+    streams = [Stream(stack, tokens) for _ in range(8)]
     wait_for(lambda: all(stream.pieces > 3 for stream in streams), 60, "the streams to begin")
     refused = []
     # Not by `docker kill` or `docker stop`, after which Docker takes it to be meant to stay away.

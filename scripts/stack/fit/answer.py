@@ -74,6 +74,7 @@ class Answer:
 
 def judge(facts: Facts, demand: Demand, machine: Machine) -> Answer:
     """Whether a command's model fits a machine."""
+    facts = facts.of_dtype(demand.dtype)
     sums = sums_of(facts, demand, machine)
     pool = cache.pool(facts.shape, asked(facts, demand, machine))
     context = demand.context if demand.context > 0 else facts.context

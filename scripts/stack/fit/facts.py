@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,13 @@ class Facts:
     def context(self) -> int:
         """The longest sequence the model was made for, in tokens; 0: not known."""
         return self.shape.context
+
+    def of_dtype(self, size: int) -> Facts:
+        """The model with elements of so many bytes, by --dtype; 0: as its repository has it."""
+        if size in (0, self.shape.dtype):
+            return self
+        weights, experts = (count * size // self.shape.dtype for count in (self.weights, self.experts))
+        return replace(self, shape=replace(self.shape, dtype=size), weights=weights, experts=experts)
 
 
 class UnknownModelError(LookupError):
