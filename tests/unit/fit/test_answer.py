@@ -28,6 +28,14 @@ def test_parts_add_up() -> None:
     assert (made.fits, made.hopeless, made.changes, made.longest) == (True, False, (), 202752)
 
 
+@pytest.mark.parametrize(("dtype", "size"), [("auto", 2), ("bfloat16", 2), ("half", 2), ("float", 4), ("float32", 4)])
+def test_a_dtype_of_the_commands_own(dtype: str, size: int) -> None:
+    repository = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    made = judge(repository, f"--dtype {dtype} --max-model-len 8192", "24GB")
+    assert {part.name: part.size for part in made.parts}["weights"] == 269060552 // 2 * size
+    assert made.needed == 8192 * 30 * 3 * 64 * 2 * size  # layers, heads, their size, keys and values
+
+
 def test_weights_too_heavy() -> None:
     made = judge("zai-org/GLM-4.7-Flash", "", "24GB")
     assert (made.fits, made.hopeless) == (False, True)
