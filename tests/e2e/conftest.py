@@ -76,8 +76,5 @@ def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def stack(started: Stack) -> Stack:
     """The stack, ready, serving smollm2-135m with the configuration as shipped."""
-    if not started.is_as_shipped():
-        started.restore()
-        started.run()
-        started.changed = False
+    started.as_shipped()
     return started

@@ -73,6 +73,7 @@ def test_an_alert_that_never_fires_is_noticed(programs: Path, tmp_path: Path) ->
 @pytest.fixture(scope="module")
 def measured(started: Stack) -> Iterator[Stack]:
     """The stack with its metrics on, which only the gateway is started anew for."""
+    started.as_shipped()
     before = started.pids()
     done = started.run(METRICS="true")
     after = started.pids()
