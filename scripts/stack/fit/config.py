@@ -17,7 +17,8 @@ _KINDS = {
     "mamba": STATE,
 }
 _NO_CACHE = frozenset({"moe", "mlp"})
-_DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2}
+# Bytes of an element, by the names that config.json and vLLM have for its type.
+DTYPES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2}
 # Architectures that read a text once and keep nothing of it.
 _ENCODERS = ("BertModel", "RobertaModel", "XLMRobertaModel", "NomicBertModel", "ModernBertModel", "MPNetModel")
 
@@ -40,7 +41,7 @@ def read(config: Mapping[str, Any]) -> Shape:
             context=int(text.get("max_position_embeddings") or 0),
             layers=layers,
             draft=_draft(text, layers),
-            dtype=_DTYPES.get(str(text.get("dtype") or text.get("torch_dtype") or "bfloat16"), 2),
+            dtype=DTYPES.get(str(text.get("dtype") or text.get("torch_dtype") or "bfloat16"), 2),
             cache_dtype=_cache_dtype(config.get("quantization_config") or {}),
             hidden=hidden,
             vocabulary=int(text.get("vocab_size") or 0),
@@ -134,13 +135,13 @@ def _state(text: Mapping[str, Any]) -> State:
     if text.get("linear_num_value_heads"):  # Gated DeltaNet: Qwen3-Next, Qwen3.5 and later
         keys = int(text["linear_num_key_heads"]) * int(text["linear_key_head_dim"])
         values = int(text["linear_num_value_heads"]) * int(text["linear_value_head_dim"])
-        dtype = _DTYPES.get(str(text.get("mamba_ssm_dtype")), 0)
+        dtype = DTYPES.get(str(text.get("mamba_ssm_dtype")), 0)
         recurrent = values * int(text["linear_key_head_dim"])
         return State(2 * keys + values, int(text["linear_conv_kernel_dim"]), recurrent, dtype)
     if text.get("mamba_num_heads"):  # Mamba2, as in Nemotron-H
         heads, states, groups = (int(text[key]) for key in ("mamba_num_heads", "ssm_state_size", "n_groups"))
         inner = heads * int(text["mamba_head_dim"])
-        dtype = _DTYPES.get(str(text.get("mamba_ssm_cache_dtype") or "float32"), 4)
+        dtype = DTYPES.get(str(text.get("mamba_ssm_cache_dtype") or "float32"), 4)
         channels = inner + 2 * groups * states
         return State(channels, int(text["conv_kernel"]), inner * states, dtype, groups, 2 * states)
     raise UnknownShapeError("its kind of linear attention is not counted here")

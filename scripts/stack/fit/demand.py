@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stack import command
+from stack.fit.config import DTYPES
 from stack.fit.machine import GIB, Machine
 from stack.values import parse_vllm_size
 
@@ -74,14 +75,13 @@ def read(argv: list[str], env: Mapping[str, str], machine: Machine) -> Demand:
     own = method.endswith("mtp") or (method in ("", "draft_model") and not speculation.get("model"))
     tokens = _whole(speculation.get("num_speculative_tokens")) if speculation else 0
     length = flags.text("--max-model-len")
-    sizes = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2}
     return Demand(
         context=-1 if length in ("auto", "-1") else flags.size("--max-model-len"),
         sequences=flags.whole("--max-num-seqs") or (128 if machine.cpu else 1024 if large else 256),
         batched=flags.size("--max-num-batched-tokens") or (16384 if huge else 8192 if large else 2048),
         utilization=flags.number("--gpu-memory-utilization") or 0.92,
         cache_memory=cache_memory,
-        dtype=sizes.get(flags.text("--dtype"), 0),
+        dtype=DTYPES.get(flags.text("--dtype"), 0),
         cache_dtype=flags.text("--kv-cache-dtype") or "auto",
         tensor=flags.whole("--tensor-parallel-size", "-tp") or 1,
         pipeline=flags.whole("--pipeline-parallel-size", "-pp") or 1,
@@ -94,7 +94,7 @@ def read(argv: list[str], env: Mapping[str, str], machine: Machine) -> Demand:
         block=flags.whole("--block-size"),
         prefix_caching=not flags.on("--no-enable-prefix-caching"),
         hybrid=not flags.on("--disable-hybrid-kv-cache-manager"),
-        state_dtype=sizes.get(flags.text("--mamba-ssm-cache-dtype"), 0),
+        state_dtype=DTYPES.get(flags.text("--mamba-ssm-cache-dtype"), 0),
         pooling=flags.text("--runner") == "pooling",
     )
 
