@@ -201,7 +201,8 @@ class DockerStack(Stack):
         cache.mkdir()
         if os.geteuid() == 0:
             os.chown(cache, 1000, 1000)
-        self.env |= {"HF_HOME": str(cache)}
+        # The drain is longer than as shipped, so that streams that last some seconds end within it on any machine.
+        self.env |= {"HF_HOME": str(cache), "ENGINE_SHUTDOWN_TIMEOUT": "60"}
         # A disk of its own, small enough to be filled.
         self.state = root / "state"
         self.state.mkdir()

@@ -280,47 +280,48 @@ def test_the_engine_runs_out_of_memory(stack: Stack) -> None:
 
 
 def tokens_in(stack: Stack, seconds: float, streams: int) -> int:
-    """How many each of so many streams at once is given in that time on this machine."""
-    first = Stream(stack, 8)  # the engine's and the client's first is slower
-    first.join()
-    began = time.monotonic()
-    probes = [Stream(stack, 40) for _ in range(streams)]
-    for probe in probes:
-        probe.join()
-    return int(seconds * 40 / (time.monotonic() - began))
+    """How many each of so many streams at once is given in that time on this machine, within the model's context."""
+    for tokens in (8, 80):  # the first of so many at once are slower
+        began = time.monotonic()
+        probes = [Stream(stack, tokens) for _ in range(streams)]
+        for probe in probes:
+            probe.join()
+        assert [probe.error for probe in probes] == [""] * streams
+    return min(int(seconds * 80 / (time.monotonic() - began)), 4000)
 
 
 @pytest.mark.parametrize("part", ["engine", "gateway"])
 def test_it_is_stopped_with_eight_open_streams(stack: Stack, part: str) -> None:
-    # Long enough for `status` to see it, and within ENGINE_SHUTDOWN_TIMEOUT although others ask meanwhile.
-    tokens = tokens_in(stack, 8, 8)
+    # Long enough for `status` to see it on any machine, and well within ENGINE_SHUTDOWN_TIMEOUT (harness.py).
+    tokens = tokens_in(stack, 16, 8)
     streams = [Stream(stack, tokens) for _ in range(8)]
     wait_for(lambda: all(stream.pieces > 3 for stream in streams), 60, "the streams to begin")
-    refused = []
     # Not by `docker kill` or `docker stop`, after which Docker takes it to be meant to stay away.
     os.kill(inspect(CONTAINERS[part])["State"]["Pid"], signal.SIGTERM)
     moment = time.monotonic()
-    drains = {part: "draining", "all": "draining"}
-    wait_for(lambda: drains.items() <= states(stack).items(), 10, f"status to say that the {part} finishes")
-    while any(stream.is_alive() for stream in streams):
-        refused.append(ask(stack))
-        time.sleep(0.3)
-        assert time.monotonic() - moment < 60
+    with Load(stack, clients=1, pause=0.3) as load:
+        drains = {part: "draining", "all": "draining"}
+        wait_for(lambda: drains.items() <= states(stack).items(), 10, f"status to say that the {part} finishes")
+        for stream in streams:
+            stream.join(60)
+        finished = time.monotonic()
+        until_served(load)
     for stream in streams:
         assert (stream.error, stream.finish) == ("", "length")
+    meanwhile = [one for one in load.outcomes if one.began < finished]
+    refused = [one for one in meanwhile if one.status != 200]
     assert refused
     if part == "engine":
-        said_so([one for one in refused if one.status != 200])
-    assert {one.status for one in refused} <= ({503, 200} if part == "engine" else {0, 200}), statuses(refused)
-    with Load(stack, clients=1, pause=0.3) as load:
-        until_served(load)
+        said_so(refused)
+    else:
+        assert {one.status for one in refused} == {0}, statuses(refused)
     stack.wait_ready()
     record(
         f"{part} told to end (SIGTERM), 8 streams open",
         load.recovered_after(moment),
         0,
         8,
-        f"all 8 finished; new ones meanwhile: {statuses(refused)}",
+        f"all 8 finished; new ones meanwhile: {statuses(meanwhile)}",
     )
 
 
