@@ -58,6 +58,8 @@ class Stack:
             "ENGINE_PORT": str(self.engine_port),
             "POSTGRES_PORT": str(self.database_port),
             "ENGINE_LOG_REQUESTS": "true",
+            # So that streams long enough for `status` to see them end within it, on machines of any speed.
+            "ENGINE_SHUTDOWN_TIMEOUT": "60",
             "ENGINE_START_TIMEOUT": "480",  # below pytest's: that would end the test without saying what was awaited
         }
 
@@ -201,8 +203,7 @@ class DockerStack(Stack):
         cache.mkdir()
         if os.geteuid() == 0:
             os.chown(cache, 1000, 1000)
-        # The drain is longer than as shipped, so that streams that last some seconds end within it on any machine.
-        self.env |= {"HF_HOME": str(cache), "ENGINE_SHUTDOWN_TIMEOUT": "60"}
+        self.env |= {"HF_HOME": str(cache)}
         # A disk of its own, small enough to be filled.
         self.state = root / "state"
         self.state.mkdir()

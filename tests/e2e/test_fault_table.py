@@ -117,7 +117,7 @@ def test_the_engine_is_killed_in_the_middle_of_a_stream(stack: Stack, what: str)
         os.kill(victim, signal.SIGKILL)
         moment = time.monotonic()
         # Docker starts it again within a second.
-        wait_for(lambda: states(stack)["all"] in ("down", "starting"), 10, "status to say that nobody is served")
+        wait_for(lambda: states(stack)["all"] in ("down", "starting"), 30, "status to say that nobody is served")
         stream.join(30)
         assert stream.error, "the client has to see that its stream broke off"
         assert not stream.finish
@@ -301,7 +301,7 @@ def test_it_is_stopped_with_eight_open_streams(stack: Stack, part: str) -> None:
     moment = time.monotonic()
     with Load(stack, clients=1, pause=0.3) as load:
         drains = {part: "draining", "all": "draining"}
-        wait_for(lambda: drains.items() <= states(stack).items(), 10, f"status to say that the {part} finishes")
+        wait_for(lambda: drains.items() <= states(stack).items(), 30, f"status to say that the {part} finishes")
         for stream in streams:
             stream.join(60)
         finished = time.monotonic()

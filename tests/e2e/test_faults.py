@@ -20,7 +20,7 @@ BODY = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], 
 LONG: dict[str, Any] = {
     "model": "vllm_agent",
     "messages": [{"role": "user", "content": "Count."}],
-    "max_tokens": 100,
+    "max_tokens": 250,
     "extra_body": {"ignore_eos": True},
 }
 
@@ -94,7 +94,7 @@ def test_the_engines_core_killed_alone(stack: Stack) -> None:
     before = stack.pids()
     core = next(pid for pid, command in family(before["engine"]).items() if "EngineCore" in command)
     os.kill(core, signal.SIGKILL)
-    wait_for(lambda: stack.status()["state"] != "ready", 10, "status to say that it is not ready")
+    wait_for(lambda: stack.status()["state"] != "ready", 30, "status to say that it is not ready")
     wait_for(lambda: stack.pids()["engine"] != before["engine"], 60, "the engine to be started again")
     stack.wait_ready()
     assert stack.pids()["gateway"] == before["gateway"]
@@ -162,7 +162,7 @@ def test_stopping_a_part_lets_an_open_stream_finish(stack: Stack, part: str) -> 
     pid = stack.pids()[part]
     stream = Stream(stack)
     os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: state(stack, part) == "draining", 10, f"status to say that the {part} finishes")
+    wait_for(lambda: state(stack, part) == "draining", 30, f"status to say that the {part} finishes")
     assert not stream.finish, "the stream was over too early for this test"
     assert stream.has_all(), stream.error
     wait_for(lambda: gone(pid), 60, f"the {part} to end")

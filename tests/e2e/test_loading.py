@@ -121,9 +121,9 @@ def stream(stack: Stack, path: str, body: dict[str, Any]) -> Any:
 def test_draining(stack: Stack) -> None:
     """New requests are sent away while one that was under way finishes."""
     pid = stack.pids()["engine"]
-    with stream(stack, "/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 150}) as under_way:
+    with stream(stack, "/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 250}) as under_way:
         os.kill(pid, signal.SIGTERM)
-        wait_for(lambda: "stopping" in phase_of(stack), 10, "the engine to say that it stops")
+        wait_for(lambda: "stopping" in phase_of(stack), 30, "the engine to say that it stops")
         shown = stack.status()
         assert (shown["state"], shown["requests"]["running"]) == ("draining", 1), shown
         for case in CASES:

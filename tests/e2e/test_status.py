@@ -48,7 +48,7 @@ def test_under_load_it_says_what_clients_see(stack: Stack) -> None:
     body = {
         "model": "vllm_agent",
         "messages": [{"role": "user", "content": "Count."}],
-        "max_tokens": 30,
+        "max_tokens": 100,
         "ignore_eos": True,
     }
     seen: list[dict[str, Any]] = []
