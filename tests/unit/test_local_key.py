@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -46,9 +48,15 @@ class FakeGateway(ThreadingHTTPServer):
             return (200, {}) if route in known.get("allowed_routes", []) else (401, {})
         if key != "Bearer sk-master":
             return 401, {"error": "wrong key"}
-        if route == "/key/info":
-            name = path.partition("key=")[2]
-            return (200, self.keys[name]) if name in self.keys else (404, {})
+        if route == "/key/list":
+            asked = dict(urllib.parse.parse_qsl(path.partition("?")[2]))
+            kept = [(hashlib.sha256(name.encode()).hexdigest(), made.get("key_alias")) for name, made in self.keys.items()]
+            found = [
+                digest
+                for digest, alias in kept
+                if asked.get("key_hash", digest) == digest and asked.get("key_alias", alias) == alias
+            ]
+            return 200, {"keys": found[: int(asked["size"])], "total_count": len(found)}
         if route in ("/key/generate", "/key/update"):
             self.keys[body["key"]] = body
             return 200, {}
@@ -115,6 +123,18 @@ def test_key_that_is_shown_but_gone_is_made_again(server: FakeGateway) -> None:
     assert provision(_gateway(server), True, 16) == "the local key was made, with a limit of 16"
 
 
+def test_a_key_that_is_not_there_is_not_asked_for_itself(server: FakeGateway) -> None:
+    """LiteLLM logs an error for that, and `status` would show it after every first start."""
+    provision(_gateway(server), True, 16)
+    provision_metrics(_gateway(server), "sk-m")
+    assert [path.partition("?")[0] for path, _ in server.calls] == [
+        "/key/list",
+        "/key/generate",
+        *["/key/list"] * 2,
+        "/key/generate",
+    ]
+
+
 def test_takes_the_key_away(server: FakeGateway) -> None:
     provision(_gateway(server), True, 16)
     assert provision(_gateway(server), False, 16) == "the local key was removed"
@@ -142,8 +162,9 @@ def test_another_key_for_metrics_replaces_it_and_nobody_elses(server: FakeGatewa
     [
         ("sk-wrong", {}, "the gateway answered 401: {'error': 'wrong key'}"),
         ("sk-master", {"/key/generate": [500]}, "the gateway answered 500: {'error': 'as told'}"),
+        ("sk-master", {"/key/list": [500]}, "the gateway answered 500: {'error': 'as told'}"),
     ],
-    ids=["wrong-master-key", "failing"],
+    ids=["wrong-master-key", "failing", "no-list"],
 )
 def test_refusal_is_told(server: FakeGateway, key: str, answers: dict[str, list[int]], message: str) -> None:
     server.answers.update(answers)

@@ -66,6 +66,9 @@ FORMS = (
 )
 
 
+NOTHING = "no requests in this time; the gateway records what it answered every five seconds"
+
+
 def show(usage: Usage, by: str, console: Console) -> None:
     """Print the rows with bars of their requests, and a total."""
     rows = usage.by[BY[by]]
@@ -79,7 +82,7 @@ def show(usage: Usage, by: str, console: Console) -> None:
     console.print(made)
     if len(shown) < len(rows):
         console.print(f"and {len(rows) - len(shown)} more, in the total too; all of them: --csv", style="dim")
-    for line in notes(usage.errors, form):
+    for line in notes(usage.errors, form) if usage.total.requests else [NOTHING]:
         console.print(line, style="dim", markup=False, highlight=False)
 
 

@@ -56,7 +56,10 @@ def test_a_table_has_bars_and_a_total(zone: Callable[[str], None]) -> None:
 
 
 def test_an_empty_table() -> None:
-    assert re.search(r"total +0 +0 +0", shown(usage()))
+    text = shown(usage())
+    assert re.search(r"total +0 +0 +0", text)
+    assert "no requests in this time" in text
+    assert "no requests" not in shown(usage(Row("m", 1)))
 
 
 def test_a_long_table_says_what_it_leaves_out() -> None:
