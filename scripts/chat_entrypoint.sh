@@ -61,7 +61,7 @@ choose_data() {
 kept() {
   local file=$CHAT_DATA/$1
   if [[ ! -s $file ]]; then
-    head -c 32 /dev/urandom | base64 -w 0 | tr -d '+/=' >"$file.new"
+    head -c 32 /dev/urandom | base64 -w 0 | tr '+/' '-_' | tr -d '=' >"$file.new"
     mv -f -- "$file.new" "$file"
   fi
   cat -- "$file"
