@@ -6,7 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -212,44 +212,34 @@ def _serve(runtime: Any, known: Releases, release: Release, environ: Mapping[str
             report.note(f"{error.served.model} is served again, release {error.served.number}; what was given up:")
             for line in views.change_lines(error.served, release):
                 report.note(line)
-        _start_chat(runtime, error.served.plan(), environ)
-        _start_metrics(runtime, error.served.plan(), environ)
+        _start_beside(runtime, error.served.plan(), environ)
         raise
     if before and before.number != release.number:
         views.print_changes(before, release)
     views.print_ready(made, as_json=as_json)
     sys.stdout.flush()
-    _start_chat(runtime, made, environ)
-    _start_metrics(runtime, made, environ)
+    _start_beside(runtime, made, environ)
     return 0
 
 
-def _start_chat(runtime: Any, made: plan.Plan, environ: Mapping[str, str]) -> None:
-    """Bring up the chat page, if there is to be one. The API is there by now, and stays whatever becomes of the page."""
+def _start_beside(runtime: Any, made: plan.Plan, environ: Mapping[str, str]) -> None:
+    """Bring up the chat page and what shows metrics, where they are asked for."""
+    if made.resolved["CHAT"]:
+        _try(runtime.start_chat, environ, "the chat page is not there, the API is")
+    if made.resolved["METRICS"]:
+        _try(runtime.start_metrics, environ, "metrics are not shown, the API is there")
+
+
+def _try(start: Callable[[Mapping[str, str], Any], None], environ: Mapping[str, str], failing: str) -> None:
+    """Start what the API does not depend on; it is there by now, and stays whatever becomes of this."""
     from stack.display import reporter
 
-    if not made.resolved["CHAT"]:
-        return
     with reporter(views.console(stderr=True)) as report:
         try:
-            runtime.start_chat(environ, report)
+            start(environ, report)
         except StackError as error:
             for problem in error.problems:
-                report.note(f"the chat page is not there, the API is: {str(problem).removeprefix('error: ')}")
-
-
-def _start_metrics(runtime: Any, made: plan.Plan, environ: Mapping[str, str]) -> None:
-    """Bring up what shows metrics, if it is asked for; as with the chat page, the API does not depend on it."""
-    from stack.display import reporter
-
-    if not made.resolved["METRICS"]:
-        return
-    with reporter(views.console(stderr=True)) as report:
-        try:
-            runtime.start_metrics(environ, report)
-        except StackError as error:
-            for problem in error.problems:
-                report.note(f"metrics are not shown, the API is there: {str(problem).removeprefix('error: ')}")
+                report.note(f"{failing}: {str(problem).removeprefix('error: ')}")
 
 
 def _releases(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:

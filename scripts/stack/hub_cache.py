@@ -19,6 +19,11 @@ ENDPOINT = "https://huggingface.co"
 _TRUE = ("1", "true", "yes", "on")
 
 
+def folder(hf_home: Path, environ: Mapping[str, str]) -> Path:
+    """Where the cache is."""
+    return Path(environ.get("HF_HUB_CACHE") or hf_home / "hub")
+
+
 def snapshots(repository: str, hub: Path) -> list[Path]:
     """The snapshots of `repository` that have a config.json (folder layout: huggingface_hub's documentation)."""
     return [path.parent for path in (hub / f"models--{repository.replace('/', '--')}").glob("snapshots/*/config.json")]
@@ -55,7 +60,7 @@ def reachable(environ: Mapping[str, str], seconds: float = 3.0) -> bool:
 
 def only_cache(repository: str, hf_home: Path, environ: Mapping[str, str]) -> bool:
     """Whether what the cache has is all that can be had."""
-    hub = Path(environ.get("HF_HUB_CACHE") or hf_home / "hub")
+    hub = folder(hf_home, environ)
     found = snapshots(repository, hub)
     complete = any(any(one.glob(f"*{ending}")) for one in found for ending in (".safetensors", ".bin", ".gguf"))
     return complete and not reachable(environ)

@@ -26,7 +26,6 @@ from stack.runtime.probe import reachable
 
 LOCAL_KEY = "sk-FAKE"
 ALIAS, METRICS_ALIAS = "local", "metrics (the stack's own)"
-METRICS_PATH = "/metrics/"  # without the last slash LiteLLM redirects, which costs a look-up of the key
 # LiteLLM's own groups, and what OpenAI's `models.retrieve` asks, which they leave out.
 ROUTES = ("llm_api_routes", "info_routes", "/v1/models/*", "/models/*")
 
@@ -76,7 +75,7 @@ def provision(gateway: Gateway, enabled: bool, limit: int) -> str:
     Raises:
         OSError: the gateway refused.
     """
-    exists = _kept(gateway, key_hash=_hash(LOCAL_KEY))
+    exists = _kept(gateway, key_hash=key_hash(LOCAL_KEY))
     if not enabled:
         if not exists:
             return "the local key is off"
@@ -103,11 +102,12 @@ def provision_metrics(gateway: Gateway, key: str) -> str:
     Raises:
         OSError: the gateway refused.
     """
-    if _kept(gateway, key_hash=_hash(key)):
+    if _kept(gateway, key_hash=key_hash(key)):
         return "the key for metrics is there"
     if _kept(gateway, key_alias=METRICS_ALIAS):
         gateway.call("/key/delete", {"key_aliases": [METRICS_ALIAS]})
-    wanted = {"key": key, "key_alias": METRICS_ALIAS, "allowed_routes": ["/metrics", METRICS_PATH]}
+    # LiteLLM redirects the first to the second.
+    wanted = {"key": key, "key_alias": METRICS_ALIAS, "allowed_routes": ["/metrics", "/metrics/"]}
     _expect(gateway.call("/key/generate", wanted))
     return "the key for metrics was made"
 
@@ -117,8 +117,8 @@ def _kept(gateway: Gateway, **filters: str) -> bool:
     return bool(_expect(gateway.call("/key/list?" + urllib.parse.urlencode({"size": 1, **filters})))["keys"])
 
 
-def _hash(key: str) -> str:
-    """What the gateway keeps of a key."""
+def key_hash(key: str) -> str:
+    """What the gateway keeps of a key: the SHA-256 of it."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

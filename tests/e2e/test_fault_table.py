@@ -281,13 +281,17 @@ def test_the_engine_runs_out_of_memory(stack: Stack) -> None:
 
 def tokens_in(stack: Stack, seconds: float, streams: int) -> int:
     """How many each of so many streams at once is given in that time on this machine, within the model's context."""
-    for tokens in (8, 80):  # the first of so many at once are slower
+
+    def rate(tokens: int) -> float:
         began = time.monotonic()
         probes = [Stream(stack, tokens) for _ in range(streams)]
         for probe in probes:
             probe.join()
         assert [probe.error for probe in probes] == [""] * streams
-    return min(int(seconds * 80 / (time.monotonic() - began)), 4000)
+        return tokens / (time.monotonic() - began)
+
+    rate(8)  # the first of so many at once are slower
+    return min(int(seconds * rate(80)), 4000)
 
 
 @pytest.mark.parametrize("part", ["engine", "gateway"])

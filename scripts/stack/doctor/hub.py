@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from urllib.parse import quote
 
 from stack.doctor import cache, web
 from stack.doctor.finding import Check, Finding, fault, graded, none, ok, warning
 from stack.doctor.knobs import Knobs, knobs
 from stack.doctor.probe import Probe, read, size
+from stack.runtime import secret_files
 
 _SHAPE = re.compile(r"^hf_[A-Za-z0-9]{30,}$")
 GET_TOKEN = "make a token that may read at https://huggingface.co/settings/tokens and put it into the file secrets/HF_TOKEN"  # noqa: S105 - no password
@@ -19,7 +19,7 @@ GET_TOKEN = "make a token that may read at https://huggingface.co/settings/token
 
 def token(probe: Probe) -> tuple[str, str]:
     """The token the engine would use and where it is from; both empty if there is none. Never shown."""
-    path = Path(probe.environ.get("HF_TOKEN_FILE") or probe.layout.secrets / "HF_TOKEN")
+    path = secret_files.place(probe.layout.secrets, "HF_TOKEN", probe.environ)
     own = read(path)
     if own:
         return own, str(path) if "HF_TOKEN_FILE" in probe.environ else "secrets/HF_TOKEN"

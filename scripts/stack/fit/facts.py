@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from stack import hub_cache
 from stack.fit import config
 from stack.fit.shape import Shape, UnknownShapeError
 
@@ -107,7 +108,7 @@ def snapshot(repository: str, hub: Path) -> Path | None:
 
 def hub_folder(hf_home: str, environ: Mapping[str, str]) -> Path:
     """Where the hub's cache is."""
-    return Path(environ.get("HF_HUB_CACHE") or Path(os.path.expanduser(hf_home)) / "hub")
+    return hub_cache.folder(Path(os.path.expanduser(hf_home)), environ)
 
 
 def is_cached(repository: str, hub: Path) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from stack import hub_cache
 from stack.errors import ConfigError, Problem
+from stack.runtime import secret_files
 
 SECONDS = 15.0
 MAX_BYTES = 32 << 20
@@ -172,5 +173,5 @@ def token(secrets: Path, environ: Mapping[str, str]) -> str:
     """The hub's token, if there is one: HF_TOKEN, HF_TOKEN_FILE or secrets/HF_TOKEN."""
     if environ.get("HF_TOKEN"):
         return environ["HF_TOKEN"].strip()
-    path = Path(environ.get("HF_TOKEN_FILE") or secrets / "HF_TOKEN")
+    path = secret_files.place(secrets, "HF_TOKEN", environ)
     return path.read_text("utf-8").strip() if os.access(path, os.R_OK) and path.is_file() else ""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from stack import command, releases
+from stack import command, hub_cache, releases
 from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.plan import Plan
 from stack.releases import FAILED, GOOD, PENDING, Release, Releases
@@ -93,8 +93,8 @@ def _settle(runtime: Runtime, known: Releases) -> None:
 
 def hub(runtime: Runtime, plan: Plan) -> Path:
     """The folder of the hub's cache; containers are given HF_HOME only."""
-    own = os.environ.get("HF_HUB_CACHE") if runtime.name == "native" else ""
-    return Path(own or Path(os.path.expanduser(plan.resolved["HF_HOME"])) / "hub")
+    home = Path(os.path.expanduser(plan.resolved["HF_HOME"]))
+    return hub_cache.folder(home, os.environ if runtime.name == "native" else {})
 
 
 def _went_wrong(

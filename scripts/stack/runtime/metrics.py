@@ -14,6 +14,7 @@ from stack.errors import Problem, RunError
 from stack.files import write_atomic
 from stack.metrics import scrape
 from stack.plan import Plan
+from stack.runtime import secret_files
 from stack.runtime.layout import Layout
 from stack.runtime.report import Report
 from stack.settings import Resolved
@@ -47,7 +48,7 @@ def write_config(plan: Plan, layout: Layout) -> Path:
         Where it is.
     """
     shipped = layout.scripts / "metrics"
-    key = os.environ.get("METRICS_API_KEY_FILE") or str(layout.secrets / "METRICS_API_KEY")
+    key = str(secret_files.place(layout.secrets, "METRICS_API_KEY", os.environ))
     text = (shipped / "prometheus.yml").read_text("utf-8")
     target = layout.metrics / "prometheus.yml"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import psycopg2
 import psycopg2.extensions
 
-from stack.local_key import LOCAL_KEY
+from stack.local_key import LOCAL_KEY, key_hash
 
 LEDGER = """
 CREATE TABLE IF NOT EXISTS "_prisma_migrations" (
@@ -106,8 +106,7 @@ def forget_local_key(url: str) -> None:
     connection = psycopg2.connect(url)
     try:
         with connection, connection.cursor() as cursor:
-            token = hashlib.sha256(LOCAL_KEY.encode()).hexdigest()
-            cursor.execute('DELETE FROM "LiteLLM_VerificationToken" WHERE token = %s', (token,))
+            cursor.execute('DELETE FROM "LiteLLM_VerificationToken" WHERE token = %s', (key_hash(LOCAL_KEY),))
     finally:
         connection.close()
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from stack import diagnosis, engine, engine_phase, generate
+from stack import diagnosis, engine, engine_phase, generate, hub_cache
 from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.plan import Plan
 from stack.progress import download, follow
@@ -102,7 +102,7 @@ class Native:
         model_path = weights.locate(plan.served.fragment, layout, plan.resolved["WEIGHTS_SOURCE"], hf_home, convert, report)
         if model_path:
             plan = release.plan(str(model_path))
-        password = Path(os.environ.get("POSTGRES_PASSWORD_FILE") or layout.secrets / "POSTGRES_PASSWORD")
+        password = secret_files.place(layout.secrets, "POSTGRES_PASSWORD", os.environ)
         postgres.initialise(environments.database, layout.postgres, password)
         wanted = services.build(plan, layout, environments, environ, model_path, gateway_env)
         wanted += self._chat_that_runs(plan, environ)
@@ -128,7 +128,7 @@ class Native:
         path = self.layout.log(ENGINE)
         under_way = self.watch.supervisor() is not None and self.watch.runs_as(ENGINE, {ENGINE: service.digest})
         log = follow.FileLog(path, None if under_way else follow.length(path))
-        hub = Path(environ.get("HF_HUB_CACHE") or Path(plan.engine_env["HF_HOME"]) / "hub")
+        hub = hub_cache.folder(Path(plan.engine_env["HF_HOME"]), environ)
         look = download.weights(plan.engine_argv[2], hub)
         return Start(report, self.layout.timings, key, log, release.folder / engine_phase.USUAL, look)
 

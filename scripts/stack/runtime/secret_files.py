@@ -35,13 +35,13 @@ def check(folder: Path, environ: Mapping[str, str]) -> list[Problem]:
         if given and environ.get(name):
             problems.append(Problem(name, f"set together with {name}_FILE", "set one of the two"))
             continue
-        path = Path(given) if given else folder / name
-        place = given or f"secrets/{name}"
+        path = place(folder, name, environ)
+        shown = given or f"secrets/{name}"
         if not os.path.lexists(path):
             if given:
-                problems.append(Problem(place, f"no such file, but {name}_FILE names it"))
+                problems.append(Problem(shown, f"no such file, but {name}_FILE names it"))
             continue
-        problems += _check_file(path, place, plain=name == "POSTGRES_PASSWORD", key=name == "LITELLM_MASTER_KEY")
+        problems += _check_file(path, shown, plain=name == "POSTGRES_PASSWORD", key=name == "LITELLM_MASTER_KEY")
     return problems
 
 
@@ -111,11 +111,15 @@ def only_in_environment(folder: Path, environ: Mapping[str, str]) -> list[str]:
     ]
 
 
+def place(folder: Path, name: str, environ: Mapping[str, str]) -> Path:
+    """The file of a secret: the one that NAME_FILE names, else `folder`'s."""
+    return Path(environ.get(f"{name}_FILE") or folder / name)
+
+
 def read(folder: Path, name: str) -> str:
     """A secret's value; empty if it cannot be read."""
-    path = Path(os.environ.get(f"{name}_FILE") or folder / name)
     try:
-        return path.read_text("utf-8").rstrip("\r\n")
+        return place(folder, name, os.environ).read_text("utf-8").rstrip("\r\n")
     except OSError:
         return ""
 
@@ -125,7 +129,7 @@ def version(folder: Path, names: Iterable[str]) -> str:
     times = []
     for name in names:
         with contextlib.suppress(OSError):
-            times.append(f"{name}={Path(os.environ.get(f'{name}_FILE') or folder / name).stat().st_mtime_ns}")
+            times.append(f"{name}={place(folder, name, os.environ).stat().st_mtime_ns}")
     return " ".join(times)
 
 

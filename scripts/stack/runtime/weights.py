@@ -72,7 +72,7 @@ def locate(
 
 def in_hub_cache(repository: str, hf_home: Path) -> bool:
     """Whether a snapshot of `repository` lies in the hub's cache."""
-    return bool(hub_cache.snapshots(repository, Path(os.environ.get("HF_HUB_CACHE") or hf_home / "hub")))
+    return bool(hub_cache.snapshots(repository, hub_cache.folder(hf_home, os.environ)))
 
 
 def _unpack(fragment: Fragment, folder: Path, layout: Layout, convert: Converter, report: Report, label: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -66,9 +66,6 @@ FORMS = (
 )
 
 
-NOTHING = "no requests in this time; the gateway records what it answered every five seconds"
-
-
 def show(usage: Usage, by: str, console: Console) -> None:
     """Print the rows with bars of their requests, and a total."""
     rows = usage.by[BY[by]]
@@ -82,7 +79,7 @@ def show(usage: Usage, by: str, console: Console) -> None:
     console.print(made)
     if len(shown) < len(rows):
         console.print(f"and {len(rows) - len(shown)} more, in the total too; all of them: --csv", style="dim")
-    for line in notes(usage.errors, form) if usage.total.requests else [NOTHING]:
+    for line in notes(usage, form):
         console.print(line, style="dim", markup=False, highlight=False)
 
 
@@ -100,13 +97,17 @@ def _table(usage: Usage, by: str, rows: Sequence[Row], form: Form) -> Table:
     return made
 
 
-def notes(errors: Mapping[str, int], form: Form) -> list[str]:
+def notes(usage: Usage, form: Form) -> list[str]:
     """What went wrong, in a line or none, and how to read the table."""
+    if not usage.total.requests:
+        return ["no requests in this time; the gateway records what it answered every five seconds"]
     times = "p50 / p95" if form.both else "p50"
     gone = "" if form.both else "; gone: the client went away before the answer"
     lines = [f"times: {times} in seconds, of answered requests; first token: of streams{gone}"]
-    if errors:
-        parts = [f"{count:,} x {code}{f' ({MEANING[code]})' if code in MEANING else ''}" for code, count in errors.items()]
+    if usage.errors:
+        parts = [
+            f"{count:,} x {code}{f' ({MEANING[code]})' if code in MEANING else ''}" for code, count in usage.errors.items()
+        ]
         lines.insert(0, f"not answered: {', '.join(parts)}")
     return lines
 

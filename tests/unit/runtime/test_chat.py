@@ -304,7 +304,7 @@ class Runtime:
 
 def test_its_failure_is_told_and_nothing_more(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
     runtime = Runtime()
-    cli._start_chat(runtime, made(layout), {})
+    cli._start_beside(runtime, made(layout), {})
     assert "the chat page is not there, the API is: chat environment: failed: no network" in capsys.readouterr().err
-    cli._start_chat(runtime, plan.make(layout.root, {}, [], "minilm"), {})
+    cli._start_beside(runtime, plan.make(layout.root, {}, [], "minilm"), {})
     assert runtime.asked == 1
