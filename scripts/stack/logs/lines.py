@@ -21,6 +21,11 @@ _CLOCK = re.compile(r"(\d\d):(\d\d):(\d\d) - ")
 _ERROR = re.compile(
     _PROCESS + r"(\d\d-\d\d \d\d:\d\d:\d\d )?(ERROR|CRITICAL)\b|.*?\b(ERROR|FATAL|PANIC): |(error|\w+(Error|Exception)): "
 )
+# LiteLLM asks its views so whether they are there, and makes those that are not (litellm/proxy/db/create_views.py).
+_ASKED = re.compile(
+    r'.*ERROR:  relation "(LiteLLM_VerificationTokenView|DailyTagSpend|MonthlyGlobalSpend(PerKey|PerUserPerKey)?'
+    r'|Last30d(KeysBySpend|ModelsBySpend|TopEndUsersSpend))" does not exist'
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ def clean(text: str) -> str:
 
 def is_error(text: str) -> bool:
     """Whether a line says that something went wrong."""
-    return bool(_ERROR.match(text))
+    return bool(_ERROR.match(text)) and not _ASKED.match(text)
 
 
 def stamped(part: str, texts: Iterable[str], newest: float) -> Iterator[Line]:

@@ -100,7 +100,7 @@ def _table(usage: Usage, by: str, rows: Sequence[Row], form: Form) -> Table:
 def notes(usage: Usage, form: Form) -> list[str]:
     """What went wrong, in a line or none, and how to read the table."""
     if not usage.total.requests:
-        return ["no requests in this time; the gateway records what it answered every five seconds"]
+        return ["no requests in this time; the gateway writes what it answered down within ten seconds"]
     times = "p50 / p95" if form.both else "p50"
     gone = "" if form.both else "; gone: the client went away before the answer"
     lines = [f"times: {times} in seconds, of answered requests; first token: of streams{gone}"]

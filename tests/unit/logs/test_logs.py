@@ -101,6 +101,8 @@ def test_nothing_reaches_the_terminal_but_text() -> None:
         (GATEWAY, False),
         ("16:57:27 - LiteLLM Proxy:ERROR: x.py:1 - Exception occured", True),
         ("2026-11-26 16:51:26.956 UTC [1] FATAL:  the database system is shutting down", True),
+        ('2026-11-28 13:42:50.918 UTC [7] ERROR:  relation "Last30dTopEndUsersSpend" does not exist at character 15', False),
+        ('2026-11-28 13:42:50.918 UTC [7] ERROR:  relation "LiteLLM_SpendLogs" does not exist at character 15', True),
         ("ValueError: no", True),
         ("error: models/x.yml:8: no", True),
         ("an ERROR in the text of a client", False),
