@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import threading
 import time
 import urllib.request
 from collections import Counter
@@ -19,21 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 
 from figures import record
 from harness import CONTAINERS, Stack, docker, family, inspect, wait_for
 from load import BODY, Load, Outcome, ask
+from streams import Stream, tokens_in
 
 pytestmark = pytest.mark.only("docker", reason="test_faults.py kills the native processes")
 ENGINE, GATEWAY, DATABASE = CONTAINERS["engine"], CONTAINERS["gateway"], CONTAINERS["database"]
-LONG: dict[str, Any] = {
-    "model": "vllm_agent",
-    "messages": [{"role": "user", "content": "Count."}],
-    "max_tokens": 200,
-    "extra_body": {"ignore_eos": True},
-}
 
 
 def kill(part: str) -> float:
@@ -85,25 +78,6 @@ def spent(stack: Stack, token: str) -> tuple[int, int]:
         cursor.execute('SELECT count(*), count(DISTINCT request_id) FROM "LiteLLM_SpendLogs" WHERE api_key = %s', (token,))
         rows, requests = cursor.fetchone()
     return rows, requests
-
-
-class Stream(threading.Thread):
-    """A streaming client."""
-
-    def __init__(self, stack: Stack, tokens: int = LONG["max_tokens"]) -> None:
-        super().__init__()
-        self.client, self.pieces, self.error, self.finish = stack.openai(), 0, "", ""
-        self.tokens = tokens
-        self.start()
-
-    def run(self) -> None:
-        try:
-            for chunk in self.client.chat.completions.create(stream=True, **{**LONG, "max_tokens": self.tokens}):
-                self.pieces += 1
-                if chunk.choices and chunk.choices[0].finish_reason:
-                    self.finish = chunk.choices[0].finish_reason
-        except (openai.APIError, httpx.HTTPError) as error:
-            self.error = f"{type(error).__name__}: {error}"
 
 
 @pytest.mark.parametrize("what", ["engine", "engine core"])
@@ -279,21 +253,6 @@ def test_the_engine_runs_out_of_memory(stack: Stack) -> None:
     )
 
 
-def tokens_in(stack: Stack, seconds: float, streams: int) -> int:
-    """How many each of so many streams at once is given in that time on this machine, within the model's context."""
-
-    def rate(tokens: int) -> float:
-        began = time.monotonic()
-        probes = [Stream(stack, tokens) for _ in range(streams)]
-        for probe in probes:
-            probe.join()
-        assert [probe.error for probe in probes] == [""] * streams
-        return tokens / (time.monotonic() - began)
-
-    rate(8)  # the first of so many at once are slower
-    return min(int(seconds * rate(80)), 4000)
-
-
 @pytest.mark.parametrize("part", ["engine", "gateway"])
 def test_it_is_stopped_with_eight_open_streams(stack: Stack, part: str) -> None:
     # Long enough for `status` to see it on any machine, and well within ENGINE_SHUTDOWN_TIMEOUT (harness.py).
@@ -306,12 +265,9 @@ def test_it_is_stopped_with_eight_open_streams(stack: Stack, part: str) -> None:
     with Load(stack, clients=1, pause=0.3) as load:
         drains = {part: "draining", "all": "draining"}
         wait_for(lambda: drains.items() <= states(stack).items(), 30, f"status to say that the {part} finishes")
-        for stream in streams:
-            stream.join(60)
+        assert [stream.has_all() for stream in streams] == [True] * 8, [stream.error for stream in streams]
         finished = time.monotonic()
         until_served(load)
-    for stream in streams:
-        assert (stream.error, stream.finish) == ("", "length")
     meanwhile = [one for one in load.outcomes if one.began < finished]
     refused = [one for one in meanwhile if one.status != 200]
     assert refused

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +14,9 @@ from typing import Any
 import pytest
 
 from harness import CONTAINERS, Stack, docker, family, wait_for
+from streams import Stream, tokens_in
 
 BODY = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
-LONG: dict[str, Any] = {
-    "model": "vllm_agent",
-    "messages": [{"role": "user", "content": "Count."}],
-    "max_tokens": 250,
-    "extra_body": {"ignore_eos": True},
-}
 
 
 def gone(pid: int) -> bool:
@@ -133,34 +127,18 @@ def test_a_killed_watcher_comes_back_and_touches_nothing(stack: Stack, watcher: 
     assert answers(stack)
 
 
-class Stream(threading.Thread):
-    """A client that reads a long answer."""
-
-    def __init__(self, stack: Stack) -> None:
-        super().__init__()
-        self.client, self.pieces, self.finish, self.error = stack.openai(), 0, "", ""
-        self.start()
-        wait_for(lambda: self.pieces > 5, 60, "the stream to begin")
-
-    def run(self) -> None:
-        try:
-            for chunk in self.client.chat.completions.create(stream=True, **LONG):
-                self.pieces += 1
-                self.finish = (chunk.choices and chunk.choices[0].finish_reason) or self.finish
-        except Exception as error:
-            self.error = f"{type(error).__name__}: {error}"
-
-    def has_all(self) -> bool:
-        """Whether it got the answer to its end."""
-        self.join(60)
-        return (self.error, self.finish) == ("", "length")
+def opened(stack: Stack, seconds: float) -> Stream:
+    """A stream that has begun and lasts about so long."""
+    stream = Stream(stack, tokens_in(stack, seconds))
+    wait_for(lambda: stream.pieces > 5, 60, "the stream to begin")
+    return stream
 
 
 @pytest.mark.only("native", reason="in containers test_fault_table.py does it, with figures")
 @pytest.mark.parametrize("part", ["engine", "gateway"])
 def test_stopping_a_part_lets_an_open_stream_finish(stack: Stack, part: str) -> None:
     pid = stack.pids()[part]
-    stream = Stream(stack)
+    stream = opened(stack, 12)
     os.kill(pid, signal.SIGTERM)
     wait_for(lambda: state(stack, part) == "draining", 30, f"status to say that the {part} finishes")
     assert not stream.finish, "the stream was over too early for this test"
@@ -180,7 +158,7 @@ def test_down_finishes_what_is_open_leaves_no_process_and_loses_nothing(stack: S
     assert len(members) > 3
     if stack.runtime == "docker":  # where compiled kernels are kept
         docker("exec", "--user", "1000", CONTAINERS["engine"], "sh", "-c", "mkdir -p ~/.cache && echo kept > ~/.cache/mark")
-    stream = Stream(stack)
+    stream = opened(stack, 8)
     began = time.monotonic()
     stack.run("down")
     assert time.monotonic() - began < 60

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from harness import Stack, wait_for
+from streams import ENDLESS, tokens_in
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 ROUTES: list[tuple[str, dict[str, Any]]] = [
@@ -109,7 +110,7 @@ def stream(stack: Stack, path: str, body: dict[str, Any]) -> Any:
     limit = "max_output_tokens" if path == "/v1/responses" else "max_tokens"
     request = urllib.request.Request(
         stack.url + path,
-        json.dumps({limit: 2000, "ignore_eos": True, **body, "model": "vllm_agent", "stream": True}).encode(),
+        json.dumps({limit: ENDLESS, "ignore_eos": True, **body, "model": "vllm_agent", "stream": True}).encode(),
         {"Authorization": "Bearer sk-FAKE", "Content-Type": "application/json"},
     )
     answer = urllib.request.urlopen(request, timeout=60)
@@ -121,16 +122,19 @@ def stream(stack: Stack, path: str, body: dict[str, Any]) -> Any:
 def test_draining(stack: Stack) -> None:
     """New requests are sent away while one that was under way finishes."""
     pid = stack.pids()["engine"]
-    with stream(stack, "/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 250}) as under_way:
-        os.kill(pid, signal.SIGTERM)
-        wait_for(lambda: "stopping" in phase_of(stack), 30, "the engine to say that it stops")
-        shown = stack.status()
-        assert (shown["state"], shown["requests"]["running"]) == ("draining", 1), shown
-        for case in CASES:
-            check_away(ask(stack, *case))
-        rest = under_way.read().decode()
+    body = {"messages": MESSAGES, "max_tokens": tokens_in(stack, 16)}
+    try:
+        with stream(stack, "/v1/chat/completions", body) as under_way:
+            os.kill(pid, signal.SIGTERM)
+            wait_for(lambda: "stopping" in phase_of(stack), 30, "the engine to say that it stops")
+            shown = stack.status()
+            assert (shown["state"], shown["requests"]["running"]) == ("draining", 1), shown
+            for case in CASES:
+                check_away(ask(stack, *case))
+            rest = under_way.read().decode()
+    finally:  # until then it still answers the question whether the stack is ready for the next test
+        wait_for_another(stack, pid)
     assert '"finish_reason":"length"' in rest.replace(" ", "")
-    wait_for_another(stack, pid)
 
 
 @pytest.mark.only("native", reason="in containers test_fault_table.py does it, with figures")

@@ -23,6 +23,7 @@ import pytest
 
 from harness import REPOSITORY, Stack, wait_for
 from load import ask
+from streams import tokens_in
 
 # Programs in the background of a shell ignore Ctrl-C, and so do those they start.
 INTERRUPTIBLE = ["env", "--default-signal=INT"]
@@ -42,13 +43,14 @@ REQUESTS = [
 
 @pytest.mark.both
 def test_under_load_it_says_what_clients_see(stack: Stack) -> None:
+    tokens = tokens_in(stack, 12, streams=16)
     before = stack.status()
     assert before["state"] == "ready"
     assert before["requests"] == {"running": 0, "waiting": 0, "preempted": before["requests"]["preempted"]}
     body = {
         "model": "vllm_agent",
         "messages": [{"role": "user", "content": "Count."}],
-        "max_tokens": 100,
+        "max_tokens": tokens,
         "ignore_eos": True,
     }
     seen: list[dict[str, Any]] = []

@@ -20,10 +20,11 @@ MODEL, NO_MODEL = "smollm2-135m", "no-such-model"
 MESSAGES = [{"role": "user", "content": "Name three rivers."}]
 CHAT = {"model": MODEL, "messages": MESSAGES, "max_tokens": 8}
 LONG = {**CHAT, "max_tokens": 2000}
+STORY = {**LONG, "messages": [{"role": "user", "content": "Write a very long story about a river."}], "ignore_eos": True}
 ORDINARY = {"drop_params": True}  # a parameter of LiteLLM's own: not passed through
 COUNTED = ("requests", "answered", "errors", "cancelled", "tokens_in", "tokens_out")
 # A client that goes away has read so many pieces of the answer; so many more may have been on their way to it.
-PIECES, UNDER_WAY = 3, 2
+PIECES, UNDER_WAY = 3, 4
 
 
 class Client:
@@ -157,14 +158,14 @@ def test_usage_equals_what_clients_counted(stack: Stack, client: Callable[..., C
     assert steady.ask("/v1/chat/completions", {**CHAT, "model": NO_MODEL}) == 404
     assert stranger.ask("/v1/chat/completions", CHAT) == 401
     assert stranger.ask("/v1/messages", CHAT) == 401
-    body = {**CHAT, "max_tokens": 40, "ignore_eos": True}
+    body = {**CHAT, "max_tokens": 150, "ignore_eos": True}
     with ThreadPoolExecutor(5) as pool:
         statuses = Counter(pool.map(lambda _: hasty.ask("/v1/chat/completions", body), range(5)))
     assert statuses == {200: 1, 429: 4}
     hasty.leave_a_stream("/v1/chat/completions", LONG, b'"content":', tokens_in)
     hasty.leave_a_stream("/v1/messages", LONG, b'"text_delta"', tokens_in)
-    hasty.leave_before_an_answer("/v1/chat/completions", LONG)
-    hasty.leave_before_an_answer("/v1/messages", LONG)
+    hasty.leave_before_an_answer("/v1/chat/completions", STORY)
+    hasty.leave_before_an_answer("/v1/messages", STORY)
     assert hasty.ask("/v1/chat/completions", CHAT) == 200
 
     def written() -> bool:
