@@ -6,7 +6,6 @@
 #   docker  the whole stack as containers on a real Docker engine, where there is one or it can be installed
 #   e2e     the whole stack, native: real vLLM, LiteLLM and PostgreSQL; without what `docker` has just done
 # TEST_MINUTES: after so many, what matters least is left out, and said to be. Without it all of it is done.
-# TEST_SECOND_TRY=1: end-to-end tests that fail are asked once more, of a fresh stack, and fail only if they fail again.
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -17,7 +16,7 @@ export TESTS_UNTIL=${TEST_MINUTES:+$(($(date +%s) + TEST_MINUTES * 60))}
 
 main() {
   if [[ ${1:-} == -h || ${1:-} == --help ]]; then
-    sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     return
   fi
   local part
@@ -68,22 +67,10 @@ in_containers() {
   end_to_end docker
 }
 
-# end_to_end RUNTIME OPTION...
+# end_to_end RUNTIME OPTION...: a line for each test with its seconds, as some take minutes.
 end_to_end() {
-  local status=0
-  PYTHONPATH=scripts:tests/e2e python -m standins "$1" || return
-  of_a_stack "$@" || status=$?
-  # 1: tests failed; anything else would only happen again.
-  if ((status == 1)) && [[ ${TEST_SECOND_TRY:-} ]]; then
-    printf '\n== once more, of a fresh stack: what failed above\n'
-    of_a_stack "$@" --last-failed || return
-    echo "passed at the second try; the first, above, is worth a look"
-    return
-  fi
-  return "$status"
+  PYTHONPATH=scripts:tests/e2e python -m standins "$1" &&
+    python -m pytest -v -o console_output_style=times tests/e2e --runtime "$@"
 }
-
-# A line for each test with its seconds, as some take minutes.
-of_a_stack() { python -m pytest -v -o console_output_style=times tests/e2e --runtime "$@"; }
 
 main "$@"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
+from typing import IO
 
 import httpx
 import openai
@@ -52,12 +54,34 @@ class Stream(threading.Thread):
 
 def tokens_in(stack: Stack, seconds: float, streams: int = 1) -> int:
     """How many each of so many streams at once is given in that time on this machine, within the model's context."""
+    return min(int(seconds * _rate(stack, streams)), ENDLESS)
 
-    def rate(tokens: int) -> float:
+
+@functools.cache
+def _rate(stack: Stack, streams: int) -> float:
+    """Tokens/s of each of so many streams at once."""
+    for tokens in (8, 80):  # the first of so many at once are slower
         began = time.monotonic()
         probes = [Stream(stack, tokens) for _ in range(streams)]
         assert [probe.has_all() for probe in probes] == [True] * streams, [probe.error for probe in probes]
-        return tokens / (time.monotonic() - began)
+        seconds = time.monotonic() - began
+    return tokens / seconds
 
-    rate(8)  # the first of so many at once are slower
-    return min(int(seconds * rate(80)), ENDLESS)
+
+# What the data of a piece of text has in it.
+_TEXT = {
+    "/v1/chat/completions": b'"content":',
+    "/v1/completions": b'"text":',
+    "/v1/messages": b'"text_delta"',
+    "/v1/responses": b'"response.output_text.delta"',
+}
+
+
+def read_pieces(answer: IO[bytes], path: str, count: int) -> None:
+    """Read so many pieces of text of a streamed answer; no more."""
+    read = 0
+    while read < count:
+        line = answer.readline()
+        assert line, "the stream ended before its client went away"
+        # The first of a chat is empty.
+        read += line.startswith(b"data: ") and _TEXT[path] in line and b'"role":"assistant"' not in line

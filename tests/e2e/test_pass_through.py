@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness import Stack, wait_for
+from streams import read_pieces
 
 pytestmark = pytest.mark.only("native", reason="the gateway is the same in a container")
 MESSAGES = [{"role": "user", "content": "Name three rivers."}]
@@ -21,13 +22,6 @@ ROUTES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "one two three", "max_tokens": 12, "ignore_eos": True},
     "/v1/messages": {"messages": MESSAGES, "max_tokens": 12},
     "/v1/responses": {"input": "Name three rivers.", "max_output_tokens": 12},
-}
-# What begins the data of a piece of text in a stream.
-PIECES = {
-    "/v1/chat/completions": b'"content":',
-    "/v1/completions": b'"text":',
-    "/v1/messages": b'"text_delta"',
-    "/v1/responses": b'"response.output_text.delta"',
 }
 ORDINARY = {"drop_params": True}  # a parameter of LiteLLM's own
 Row = tuple[str, int, int, str]
@@ -153,11 +147,7 @@ def test_a_client_that_goes_away_frees_its_place_and_the_engine(stack: Stack, ke
             {"Authorization": f"Bearer {key['key']}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
-            read = 0
-            while read < 4:  # more than one, as the first of a chat is empty
-                line = answer.readline()
-                assert line, "the stream ended before its client went away"
-                read += line.startswith(b"data: ") and PIECES[path] in line
+            read_pieces(answer, path, 3)
 
     threads = [threading.Thread(target=abandon, args=(path,)) for path in ROUTES for _ in range(3)]
     for thread in threads:
