@@ -1,4 +1,4 @@
-"""What a person types. The only module that prints and decides the exit status."""
+"""What a person types: one command each, its options, and the exit status."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from stack import __version__, plan, views
-from stack.errors import ConfigError, Problem, StackError
-from stack.files import write_atomic
+from stack.bench import command as bench_command
+from stack.errors import ConfigError, StackError
 from stack.logs import command as logs_command
 from stack.releases import Release, Releases
 from stack.runtime import deploy
@@ -114,10 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     logs = command("logs", _logs, "show what the parts print, merged by time")
     logs_command.add_options(logs)
     bench = command("bench", _bench, "measure the stack that runs, through the gateway and on the engine alone")
-    bench.add_argument("--startup", action="store_true", help="instead: second start against bare `vllm serve`")
-    bench.add_argument("--cold", action="store_true", help="with --startup: without page cache and compile caches")
-    bench.add_argument("--repeat", type=_number, metavar="N", help="with --startup: how often; medians count (1)")
-    _bench_options(bench.add_argument_group("load"))
+    bench_command.add_options(bench)
     client = command("client", _client, "show how to set up another program for the stack; without NAME, which there are")
     client.add_argument("name", nargs="?", default="", metavar="NAME", help="a client, such as openai-python or claude-code")
     client.add_argument("--write", action="store_true", help="put it into the client's own configuration file")
@@ -261,7 +257,7 @@ def _rollback(options: argparse.Namespace, layout: Layout, environ: Mapping[str,
 def _down(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
     from stack.display import reporter
 
-    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
+    runtime = _running(layout, environ)
     with reporter(views.console(stderr=True)) as report:
         stopped = runtime.down(report)
     print("stopped; keys, usage and weights are kept" if stopped else "nothing was running")
@@ -269,7 +265,7 @@ def _down(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str
 
 
 def _status(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
-    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
+    runtime = _running(layout, environ)
     return status_command.run(runtime, layout, options)
 
 
@@ -299,60 +295,12 @@ def _config(options: argparse.Namespace, layout: Layout, environ: Mapping[str, s
 
 
 def _logs(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
-    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
+    runtime = _running(layout, environ)
     return logs_command.run(runtime, options)
 
 
-def _bench_options(group: Any) -> None:
-    group.add_argument("--concurrency", type=_numbers, metavar="N,N", help="requests under way at once (1,4,16,64)")
-    group.add_argument("--requests", type=_number, metavar="N", help="requests at each (by concurrency, 8 to 64)")
-    group.add_argument("--input-tokens", type=_number, metavar="N", help="length of each prompt (128)")
-    group.add_argument("--output-tokens", type=_number, metavar="N", help="length of each answer (32)")
-    group.add_argument("--route", choices=("chat", "completions"), help="/v1/chat/completions or /v1/completions (chat)")
-    group.add_argument("--html", metavar="FILE", help="write a page with plots")
-    group.add_argument("--compare", metavar="FILE", help="show the change since an earlier result, or since the `last` one")
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text}: not a whole number above 0")
-    return int(text)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_number(part.strip()) for part in text.split(",")}))
-
-
 def _bench(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
-    from stack.bench import load, page, report, startup, tool
-    from stack.display import reporter
-
-    asked = ("concurrency", "requests", "input_tokens", "output_tokens", "route")
-    given = {name: getattr(options, name) for name in asked if getattr(options, name)}
-    if options.startup:
-        if given or options.html or options.compare:
-            raise ConfigError(Problem("bench --startup", "takes no other option than --cold, --repeat and --json"))
-        return startup.run(layout, environ, as_json=options.json, cold=options.cold, repeat=options.repeat or 1)
-    if options.cold or options.repeat:
-        raise ConfigError(Problem("bench", "--cold and --repeat are for --startup"))
-    folder = layout.state / "bench"
-    earlier = report.read(options.compare, folder) if options.compare else None
-    if options.html and (not Path(options.html).absolute().parent.is_dir() or Path(options.html).is_dir()):
-        raise ConfigError(Problem(f"--html {options.html}", "is not a file in a folder that is there"))
-    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
-    with reporter(views.console(stderr=True)) as shown:
-        result = load.run(layout, runtime, tool.Load(**given), shown)
-        for line in report.differences(result, earlier) if earlier else ():
-            shown.note(f"the earlier result is of something else: {line}")
-    saved = report.save(result, folder)
-    if options.html:
-        write_atomic(Path(options.html), page.render(result, earlier))
-    if options.json:
-        views.print_json({**result.data(), "file": str(saved), "earlier": earlier and earlier.data()})
-    else:
-        report.show(result, earlier, views.console())
-        print(f"saved: {saved}" + (f", {options.html}" if options.html else ""))
-    return 1 if any(row.errors for row in result.rows) else 0
+    return bench_command.run(layout, environ, options, lambda: _running(layout, environ))
 
 
 def _client(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
@@ -377,7 +325,7 @@ def _new(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]
 def _usage(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
     from stack.usage import show
 
-    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
+    runtime = _running(layout, environ)
     form = "csv" if options.csv else "json" if options.json else ""
     return show.run(layout, runtime, by=options.by, since=options.since, form=form, html=options.html)
 
@@ -385,14 +333,14 @@ def _usage(options: argparse.Namespace, layout: Layout, environ: Mapping[str, st
 def _backup(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
     from stack.backup import create
 
-    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
+    runtime = _running(layout, environ)
     return create.run(layout, runtime, options.file, as_json=options.json)
 
 
 def _restore(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
     from stack.backup import restore
 
-    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
+    runtime = _running(layout, environ)
     return restore.run(layout, runtime, options.file, as_json=options.json)
 
 
@@ -417,6 +365,11 @@ def _test(arguments: list[str]) -> int:
     script = layout.scripts.parent / "tests" / "run.sh"
     environment = {**os.environ, "PATH": f"{dev / 'bin'}:{os.environ.get('PATH', '')}", "ENVS_DIR": str(layout.environments)}
     return subprocess.run(["bash", str(script), *arguments], env=environment, cwd=script.parents[1]).returncode
+
+
+def _running(layout: Layout, environ: Mapping[str, str]) -> Any:
+    """The runtime that has a stack, else the one there would be."""
+    return _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
 
 
 def _runtime(layout: Layout, wanted: str, running: bool = False) -> Any:

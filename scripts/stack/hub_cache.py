@@ -20,7 +20,7 @@ _TRUE = ("1", "true", "yes", "on")
 
 
 def folder(hf_home: Path, environ: Mapping[str, str]) -> Path:
-    """Where the cache is."""
+    """Where the cache is. `environ` is that of the engine: containers are given HF_HOME only, so theirs is empty."""
     return Path(environ.get("HF_HUB_CACHE") or hf_home / "hub")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stack import generate
+from stack import generate, hub_cache
 from stack.bench.report import DIRECT, GATEWAY
 from stack.errors import Problem, RunError
 from stack.plan import Plan
@@ -44,8 +44,7 @@ class Place:
     @property
     def hub(self) -> str:
         """The hub's cache, as seen from there."""
-        own = self.env.get("HF_HUB_CACHE", "") if not self.prefix else ""
-        return own or f"{self.served.get('HF_HOME', '')}/hub"
+        return str(hub_cache.folder(Path(self.served.get("HF_HOME", "")), {} if self.prefix else self.env))
 
 
 def place_of(layout: Layout, runtime: str, plan: Plan, folder: str) -> Place:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stack import hub_cache
 from stack.doctor import dockerfacts
 from stack.doctor.knobs import knobs
 from stack.doctor.probe import Probe, read
@@ -39,10 +40,8 @@ class Cached:
 
 def hub(probe: Probe) -> Path:
     """The folder of the hub's cache."""
-    own = probe.environ.get("HF_HUB_CACHE", "").strip()
-    if own and dockerfacts.runtime(probe) == "native":
-        return probe.expand(own)
-    return probe.expand(str(knobs(probe)["HF_HOME"])) / "hub"
+    environ = probe.environ if dockerfacts.runtime(probe) == "native" else {}
+    return probe.expand(str(hub_cache.folder(Path(str(knobs(probe)["HF_HOME"])), environ)))
 
 
 def cached(probe: Probe) -> Cached:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from stack import diagnosis, engine, engine_phase
+from stack import diagnosis, engine, engine_phase, hub_cache
 from stack.errors import ConfigError, DisturbedError, Problem, RunError
 from stack.files import write_atomic
 from stack.plan import Plan, digest
@@ -237,7 +237,7 @@ class Docker:
         """What watches the start."""
         image = images.output(["docker", "image", "inspect", "--format", "{{.Id}}", compose.images(env)[0]])
         key = Key(plan.served.name, inside.engine_digest, image, self.name)
-        hub = Path(os.path.expanduser(plan.resolved["HF_HOME"])) / "hub"
+        hub = hub_cache.folder(Path(os.path.expanduser(plan.resolved["HF_HOME"])), {})
         look = download.weights(inside.engine_argv[2], hub)
         return Start(report, self.layout.timings, key, log, release.folder / engine_phase.USUAL, look)
 
