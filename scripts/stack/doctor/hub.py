@@ -154,9 +154,9 @@ def _judged(probe: Probe, wanted: Knobs, answer: web.Answer, shown: str) -> Iter
 
 
 def weights_size(probe: Probe) -> int:
-    """Bytes of the selected model's weights: those in the cache, else what the hub says; 0 if neither knows."""
+    """Bytes of the selected model's weights: those in the cache, else what the hub says, else as recorded; 0: not known."""
     there = cache.cached(probe)
-    return there.size if there.whole else probe.once("weights", lambda: _size(probe))
+    return there.size if there.whole else probe.once("weights", lambda: _size(probe)) or knobs(probe).weights
 
 
 def _size(probe: Probe) -> int:

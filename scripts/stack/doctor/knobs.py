@@ -41,6 +41,7 @@ class Knobs:
         revision: its commit or branch; empty: main.
         offline: whether the fragment has an offline source of the weights.
         image: the fragment's own base image, or empty.
+        weights: bytes of the model's weights as recorded for `fit`; 0: not known.
         argv: the engine's command; empty if the configuration is wrong.
         env: the engine's environment, if known.
         problems: what is wrong with the configuration.
@@ -53,6 +54,7 @@ class Knobs:
     revision: str = ""
     offline: bool = False
     image: str = ""
+    weights: int = 0
     argv: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
@@ -96,15 +98,18 @@ def _read(probe: Probe) -> Knobs:
 
 def _planned(probe: Probe) -> Knobs:
     from stack import plan
+    from stack.fit import facts
 
     made = plan.make(probe.layout.root, probe.environ, [])
     fragment = made.served.fragment
+    repository = fragment.argv()[2]
     return Knobs(
         values={key: made.resolved[key] for key in DEFAULTS},
-        repository=fragment.argv()[2],
+        repository=repository,
         revision=fragment.revision or "",
         offline=fragment.weights is not None,
         image=fragment.image or "",
+        weights=int(facts.recorded().get(repository, {}).get("weights", 0)),
         argv=made.engine_argv,
         env=made.engine_env,
         notes=(*made.notes, *plan.ignored_environment(made)),

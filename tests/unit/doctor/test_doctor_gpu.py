@@ -7,7 +7,7 @@ import pytest
 from stack.doctor import gpu
 from stack.doctor.finding import FAULT, NONE, OK, WARNING
 from stack.runtime.layout import REPOSITORY
-from tests.unit.doctor.machines import Hub, Machine, says
+from tests.unit.doctor.machines import FRAGMENT, MODEL, Hub, Machine, says
 
 H100 = "0, NVIDIA H100 80GB HBM3, 580.95.05, 81559, 81008, 9.0"
 GB10 = "0, NVIDIA GB10, 580.95.05, [N/A], [N/A], 12.1"
@@ -134,3 +134,11 @@ def test_weights_that_do_not_fit(gpu_machine: Machine, hub: Hub) -> None:
     says(gpu_machine.find("model and memory"), FAULT, "54.0 GiB", "GPU memory is 24.0 GiB", cure="smaller")
     gpu_machine.nvidia(H100)
     says(gpu_machine.find("model and memory"), OK, "54.0 GiB")
+
+
+def test_weights_whose_size_is_recorded(machine: Machine) -> None:
+    """By what `fit` knows, where neither the hub nor its cache says."""
+    says(machine.find("model and memory"), NONE, "not known")
+    machine.environ["MODEL"] = "step-3.5-flash"
+    (machine.root / "models" / "step-3.5-flash.yml").write_text(FRAGMENT.replace(MODEL, "stepfun-ai/Step-3.5-Flash-FP8"))
+    says(machine.find("model and memory"), FAULT, "194 GiB", "memory is", cure="smaller")
