@@ -1,19 +1,26 @@
-"""Clients that read a long answer as it is made, sized by the clock: machines of any speed finish none too early."""
+"""Clients that read a long answer as it is made, and an engine that stands still until a test has seen what it wants to.
+
+How fast a machine is, and how long `status` takes on it beside an engine that computes, is not for tests to guess.
+"""
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import os
+import signal
 import threading
-import time
+from collections.abc import Iterator
 from typing import IO
 
 import httpx
 import openai
 
-from harness import Stack
+from harness import Stack, family
 
-# Within the model's context, with a short prompt.
+# Within the model's context, with a short prompt. Nobody reads it to its end.
 ENDLESS = 4000
+# Made within ENGINE_SHUTDOWN_TIMEOUT (harness.py), eight times at once, on any machine.
+SHORT = 60
 
 
 class Stream(threading.Thread):
@@ -22,50 +29,63 @@ class Stream(threading.Thread):
     Attributes:
         pieces: events it has read.
         finish: the reason the answer ended with, once it has.
-        error: what broke it off, or empty.
+        refused: the status of the answer instead of a stream; 0 if there was none.
+        error: what broke it off or was answered instead, or empty.
     """
 
     def __init__(self, stack: Stack, tokens: int = ENDLESS) -> None:
         super().__init__()
         self.tokens, self.client = tokens, stack.openai()
-        self.pieces, self.finish, self.error = 0, "", ""
+        self.pieces, self.finish, self.refused, self.error = 0, "", 0, ""
+        self._left = threading.Event()
         self.start()
 
     def run(self) -> None:
         try:
-            for chunk in self.client.chat.completions.create(
+            with self.client.chat.completions.create(
                 model="vllm_agent",
                 messages=[{"role": "user", "content": "Count."}],
                 max_tokens=self.tokens,
                 stream=True,
                 extra_body={"ignore_eos": True},
-            ):
-                self.pieces += 1
-                if chunk.choices and chunk.choices[0].finish_reason:
-                    self.finish = chunk.choices[0].finish_reason
+            ) as chunks:
+                for chunk in chunks:
+                    self.pieces += 1
+                    if chunk.choices and chunk.choices[0].finish_reason:
+                        self.finish = chunk.choices[0].finish_reason
+                    if self._left.is_set():
+                        break
+        except openai.APIStatusError as error:
+            self.refused, self.error = error.status_code, f"{type(error).__name__}: {error}"
         except (openai.APIError, httpx.HTTPError) as error:
             self.error = f"{type(error).__name__}: {error}"
 
     def has_all(self) -> bool:
         """Whether it got the answer to its end."""
-        self.join(60)
+        self.join(120)
         return (self.error, self.finish) == ("", "length")
 
+    def leave(self) -> None:
+        """Go away in the middle."""
+        self._left.set()
+        self.join(120)
 
-def tokens_in(stack: Stack, seconds: float, streams: int = 1) -> int:
-    """How many each of so many streams at once is given in that time on this machine, within the model's context."""
-    return min(int(seconds * _rate(stack, streams)), ENDLESS)
+
+@contextlib.contextmanager
+def frozen(*pids: int) -> Iterator[None]:
+    """Processes stand still meanwhile."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
-@functools.cache
-def _rate(stack: Stack, streams: int) -> float:
-    """Tokens/s of each of so many streams at once."""
-    for tokens in (8, 80):  # the first of so many at once are slower
-        began = time.monotonic()
-        probes = [Stream(stack, tokens) for _ in range(streams)]
-        assert [probe.has_all() for probe in probes] == [True] * streams, [probe.error for probe in probes]
-        seconds = time.monotonic() - began
-    return tokens / seconds
+def core_of(engine: int) -> int:
+    """The process that computes, of an engine's. While it stands still, no answer goes on, and none ends."""
+    return next(pid for pid, command in family(engine).items() if "EngineCore" in command)
 
 
 # What the data of a piece of text has in it.

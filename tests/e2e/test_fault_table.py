@@ -21,9 +21,9 @@ import httpx
 import pytest
 
 from figures import record
-from harness import CONTAINERS, Stack, docker, family, inspect, wait_for
+from harness import CONTAINERS, Stack, docker, inspect, wait_for
 from load import BODY, Load, Outcome, ask
-from streams import Stream, tokens_in
+from streams import SHORT, Stream, core_of, frozen
 
 pytestmark = pytest.mark.only("docker", reason="test_faults.py kills the native processes")
 ENGINE, GATEWAY, DATABASE = CONTAINERS["engine"], CONTAINERS["gateway"], CONTAINERS["database"]
@@ -86,7 +86,7 @@ def test_the_engine_is_killed_in_the_middle_of_a_stream(stack: Stack, what: str)
     stream = Stream(stack)
     wait_for(lambda: stream.pieces > 5, 60, "the stream to begin")
     pid = inspect(ENGINE)["State"]["Pid"]
-    victim = pid if what == "engine" else next(p for p, command in family(pid).items() if "EngineCore" in command)
+    victim = pid if what == "engine" else core_of(pid)
     with Load(stack, clients=2, pause=0.2) as load:
         os.kill(victim, signal.SIGKILL)
         moment = time.monotonic()
@@ -255,16 +255,19 @@ def test_the_engine_runs_out_of_memory(stack: Stack) -> None:
 
 @pytest.mark.parametrize("part", ["engine", "gateway"])
 def test_it_is_stopped_with_eight_open_streams(stack: Stack, part: str) -> None:
-    # Long enough for `status` to see it on any machine, and well within ENGINE_SHUTDOWN_TIMEOUT (harness.py).
-    tokens = tokens_in(stack, 16, 8)
-    streams = [Stream(stack, tokens) for _ in range(8)]
-    wait_for(lambda: all(stream.pieces > 3 for stream in streams), 60, "the streams to begin")
-    # Not by `docker kill` or `docker stop`, after which Docker takes it to be meant to stay away.
-    os.kill(inspect(CONTAINERS[part])["State"]["Pid"], signal.SIGTERM)
-    moment = time.monotonic()
-    with Load(stack, clients=1, pause=0.3) as load:
-        drains = {part: "draining", "all": "draining"}
-        wait_for(lambda: drains.items() <= states(stack).items(), 30, f"status to say that the {part} finishes")
+    pid, core = inspect(CONTAINERS[part])["State"]["Pid"], core_of(inspect(ENGINE)["State"]["Pid"])
+    streams = [Stream(stack, SHORT) for _ in range(8)]
+    wait_for(lambda: all(stream.pieces > 3 or stream.error for stream in streams), 60, "the streams to begin")
+    load = Load(stack, clients=1, pause=0.3)
+    with contextlib.ExitStack() as asking:
+        with frozen(core):
+            # Not by `docker kill` or `docker stop`, after which Docker takes it to be meant to stay away.
+            os.kill(pid, signal.SIGTERM)
+            moment = time.monotonic()
+            asking.enter_context(load)
+            drains = {part: "draining", "all": "draining"}
+            wait_for(lambda: drains.items() <= states(stack).items(), 30, f"status to say that the {part} finishes")
+            assert all(stream.is_alive() for stream in streams), [(one.finish, one.error) for one in streams]
         assert [stream.has_all() for stream in streams] == [True] * 8, [stream.error for stream in streams]
         finished = time.monotonic()
         until_served(load)

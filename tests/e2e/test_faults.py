@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import CONTAINERS, Stack, docker, family, wait_for
-from streams import Stream, tokens_in
+from streams import SHORT, Stream, core_of, frozen
 
 BODY = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
 
@@ -24,18 +23,6 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:
         return True
-
-
-@contextlib.contextmanager
-def frozen(*pids: int) -> Iterator[None]:
-    """Processes stand still meanwhile."""
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def entry(stack: Stack, part: str) -> dict[str, Any]:
@@ -86,8 +73,7 @@ def test_a_killed_part_is_named_and_restarted_alone(stack: Stack, part: str) -> 
 @pytest.mark.only("native", reason="in containers test_fault_table.py does it, with figures")
 def test_the_engines_core_killed_alone(stack: Stack) -> None:
     before = stack.pids()
-    core = next(pid for pid, command in family(before["engine"]).items() if "EngineCore" in command)
-    os.kill(core, signal.SIGKILL)
+    os.kill(core_of(before["engine"]), signal.SIGKILL)
     wait_for(lambda: stack.status()["state"] != "ready", 30, "status to say that it is not ready")
     wait_for(lambda: stack.pids()["engine"] != before["engine"], 60, "the engine to be started again")
     stack.wait_ready()
@@ -127,21 +113,23 @@ def test_a_killed_watcher_comes_back_and_touches_nothing(stack: Stack, watcher: 
     assert answers(stack)
 
 
-def opened(stack: Stack, seconds: float) -> Stream:
-    """A stream that has begun and lasts about so long."""
-    stream = Stream(stack, tokens_in(stack, seconds))
-    wait_for(lambda: stream.pieces > 5, 60, "the stream to begin")
+def opened(stack: Stack) -> Stream:
+    """A stream that has begun."""
+    stream = Stream(stack, SHORT)
+    wait_for(lambda: stream.pieces > 5 or stream.error, 60, "the stream to begin")
     return stream
 
 
 @pytest.mark.only("native", reason="in containers test_fault_table.py does it, with figures")
 @pytest.mark.parametrize("part", ["engine", "gateway"])
 def test_stopping_a_part_lets_an_open_stream_finish(stack: Stack, part: str) -> None:
-    pid = stack.pids()[part]
-    stream = opened(stack, 12)
-    os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: state(stack, part) == "draining", 30, f"status to say that the {part} finishes")
-    assert not stream.finish, "the stream was over too early for this test"
+    pids = stack.pids()
+    pid, core = pids[part], core_of(pids["engine"])
+    stream = opened(stack)
+    with frozen(core):
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: state(stack, part) == "draining", 30, f"status to say that the {part} finishes")
+        assert stream.is_alive(), (stream.finish, stream.error)
     assert stream.has_all(), stream.error
     wait_for(lambda: gone(pid), 60, f"the {part} to end")
     stack.wait_ready()
@@ -153,14 +141,21 @@ def test_down_finishes_what_is_open_leaves_no_process_and_loses_nothing(stack: S
     made = stack.call("/key/generate", {}, key=stack.secret("LITELLM_MASTER_KEY"))[1]
     key = made["key"]
     assert stack.call("/v1/chat/completions", BODY, key=key)[0] == 200
-    members = {member for pid in stack.pids().values() for member in family(pid)}
+    pids = stack.pids()
+    members = {member for pid in pids.values() for member in family(pid)}
     watchers = [int(path.read_text().split()[0]) for path in (stack.root / "state" / "run").glob("*.pid")]
     assert len(members) > 3
     if stack.runtime == "docker":  # where compiled kernels are kept
         docker("exec", "--user", "1000", CONTAINERS["engine"], "sh", "-c", "mkdir -p ~/.cache && echo kept > ~/.cache/mark")
-    stream = opened(stack, 8)
-    began = time.monotonic()
-    stack.run("down")
+    core = core_of(pids["engine"])
+    stream = opened(stack)
+    with ThreadPoolExecutor(1) as pool:
+        with frozen(core):
+            down = pool.submit(stack.run, "down")
+            wait_for(lambda: state(stack, "gateway") == "draining", 30, "status to say that the gateway finishes")
+            assert stream.is_alive(), (stream.finish, stream.error)
+        began = time.monotonic()
+        down.result()
     assert time.monotonic() - began < 60
     assert stream.has_all(), stream.error
     assert [pid for pid in (*members, *watchers) if not gone(pid)] == []

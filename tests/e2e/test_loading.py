@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from harness import Stack, wait_for
-from streams import ENDLESS, tokens_in
+from streams import ENDLESS, SHORT, core_of, frozen
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 ROUTES: list[tuple[str, dict[str, Any]]] = [
@@ -122,15 +122,16 @@ def stream(stack: Stack, path: str, body: dict[str, Any]) -> Any:
 def test_draining(stack: Stack) -> None:
     """New requests are sent away while one that was under way finishes."""
     pid = stack.pids()["engine"]
-    body = {"messages": MESSAGES, "max_tokens": tokens_in(stack, 16)}
+    core = core_of(pid)
     try:
-        with stream(stack, "/v1/chat/completions", body) as under_way:
-            os.kill(pid, signal.SIGTERM)
-            wait_for(lambda: "stopping" in phase_of(stack), 30, "the engine to say that it stops")
-            shown = stack.status()
-            assert (shown["state"], shown["requests"]["running"]) == ("draining", 1), shown
-            for case in CASES:
-                check_away(ask(stack, *case))
+        with stream(stack, "/v1/chat/completions", {"messages": MESSAGES, "max_tokens": SHORT}) as under_way:
+            with frozen(core):
+                os.kill(pid, signal.SIGTERM)
+                wait_for(lambda: "stopping" in phase_of(stack), 30, "the engine to say that it stops")
+                shown = stack.status()
+                assert (shown["state"], shown["requests"]["running"]) == ("draining", 1), shown
+                for case in CASES:
+                    check_away(ask(stack, *case))
             rest = under_way.read().decode()
     finally:  # until then it still answers the question whether the stack is ready for the next test
         wait_for_another(stack, pid)

@@ -16,14 +16,13 @@ import subprocess
 import threading
 import urllib.request
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from harness import REPOSITORY, Stack, wait_for
 from load import ask
-from streams import tokens_in
+from streams import Stream
 
 # Programs in the background of a shell ignore Ctrl-C, and so do those they start.
 INTERRUPTIBLE = ["env", "--default-signal=INT"]
@@ -43,34 +42,23 @@ REQUESTS = [
 
 @pytest.mark.both
 def test_under_load_it_says_what_clients_see(stack: Stack) -> None:
-    tokens = tokens_in(stack, 12, streams=16)
     before = stack.status()
     assert before["state"] == "ready"
     assert before["requests"] == {"running": 0, "waiting": 0, "preempted": before["requests"]["preempted"]}
-    body = {
-        "model": "vllm_agent",
-        "messages": [{"role": "user", "content": "Count."}],
-        "max_tokens": tokens,
-        "ignore_eos": True,
-    }
-    seen: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(20) as pool:
-        asked = [pool.submit(ask, stack, body=body) for _ in range(20)]
-
-        def busy() -> bool:
-            seen.append(stack.status())
-            rate = (seen[-1]["tokens_per_second"] or {}).get("generated", 0)
-            return bool(seen[-1]["requests"]["running"] >= 2 and rate > 0)
-
-        wait_for(busy, 60, "status to see requests and tokens")
-        found = Counter(one.result().status for one in asked)
-    assert found == {200: 16, 429: 4}
-    loaded = seen[-1]
+    streams = [Stream(stack) for _ in range(20)]
+    try:
+        wait_for(lambda: all(stream.pieces or stream.error for stream in streams), 120, "an answer to all twenty")
+        assert Counter(stream.refused for stream in streams) == {0: 16, 429: 4}
+        loaded = stack.status()
+    finally:
+        for stream in streams:
+            stream.leave()
     assert loaded["state"] == "ready"
-    assert 2 <= loaded["requests"]["running"] + loaded["requests"]["waiting"] <= 16
-    # Those that are about to be refused are under way as well.
-    assert loaded["requests"]["running"] <= loaded["gateway"]["under_way"] <= 20
+    assert loaded["requests"]["running"] + loaded["requests"]["waiting"] == loaded["gateway"]["under_way"] == 16
+    assert loaded["requests"]["running"] >= 2
+    assert loaded["tokens_per_second"]["generated"] > 0
     assert 0 < loaded["kv_cache"]["used"] <= 1
+    wait_for(lambda: stack.requests_inside() == 0, 30, "the engine to notice that the clients have left")
     after = stack.status()
     counted = {
         status: after["gateway"]["answered"].get(status, 0) - before["gateway"]["answered"].get(status, 0)
