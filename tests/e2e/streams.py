@@ -15,12 +15,12 @@ from typing import IO
 import httpx
 import openai
 
-from harness import Stack, family
+from harness import Stack, family, wait_for
 
 # Within the model's context, with a short prompt. Nobody reads it to its end.
 ENDLESS = 4000
 # Made within ENGINE_SHUTDOWN_TIMEOUT (harness.py), eight times at once, on any machine.
-SHORT = 60
+SHORT = 80
 
 
 class Stream(threading.Thread):
@@ -33,8 +33,8 @@ class Stream(threading.Thread):
         error: what broke it off or was answered instead, or empty.
     """
 
-    def __init__(self, stack: Stack, tokens: int = ENDLESS) -> None:
-        super().__init__()
+    def __init__(self, stack: Stack, tokens: int) -> None:
+        super().__init__(daemon=True)
         self.tokens, self.client = tokens, stack.openai()
         self.pieces, self.finish, self.refused, self.error = 0, "", 0, ""
         self._left = threading.Event()
@@ -66,9 +66,28 @@ class Stream(threading.Thread):
         return (self.error, self.finish) == ("", "length")
 
     def leave(self) -> None:
-        """Go away in the middle."""
+        """Go away in the middle: at the next event."""
         self._left.set()
-        self.join(120)
+
+
+def begun(stack: Stack, count: int = 1, tokens: int = ENDLESS) -> list[Stream]:
+    """So many at once; each has read some of its answer, or got none."""
+    streams = [Stream(stack, tokens) for _ in range(count)]
+    wait_for(lambda: all(stream.pieces > 3 or stream.error for stream in streams), 120, "the streams to begin")
+    return streams
+
+
+@contextlib.contextmanager
+def endless(stack: Stack, count: int) -> Iterator[list[Stream]]:
+    """The same for as long as the block lasts; then they go away."""
+    streams = begun(stack, count)
+    try:
+        yield streams
+    finally:
+        for stream in streams:
+            stream.leave()
+        for stream in streams:
+            stream.join(60)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ import pytest
 from figures import record
 from harness import CONTAINERS, Stack, docker, inspect, wait_for
 from load import BODY, Load, Outcome, ask
-from streams import SHORT, Stream, core_of, frozen
+from streams import SHORT, begun, core_of, frozen
 
 pytestmark = pytest.mark.only("docker", reason="test_faults.py kills the native processes")
 ENGINE, GATEWAY, DATABASE = CONTAINERS["engine"], CONTAINERS["gateway"], CONTAINERS["database"]
@@ -83,8 +83,7 @@ def spent(stack: Stack, token: str) -> tuple[int, int]:
 @pytest.mark.parametrize("what", ["engine", "engine core"])
 def test_the_engine_is_killed_in_the_middle_of_a_stream(stack: Stack, what: str) -> None:
     others = {name: pid for name, pid in stack.pids().items() if name != "engine"}
-    stream = Stream(stack)
-    wait_for(lambda: stream.pieces > 5, 60, "the stream to begin")
+    (stream,) = begun(stack)
     pid = inspect(ENGINE)["State"]["Pid"]
     victim = pid if what == "engine" else core_of(pid)
     with Load(stack, clients=2, pause=0.2) as load:
@@ -256,8 +255,7 @@ def test_the_engine_runs_out_of_memory(stack: Stack) -> None:
 @pytest.mark.parametrize("part", ["engine", "gateway"])
 def test_it_is_stopped_with_eight_open_streams(stack: Stack, part: str) -> None:
     pid, core = inspect(CONTAINERS[part])["State"]["Pid"], core_of(inspect(ENGINE)["State"]["Pid"])
-    streams = [Stream(stack, SHORT) for _ in range(8)]
-    wait_for(lambda: all(stream.pieces > 3 or stream.error for stream in streams), 60, "the streams to begin")
+    streams = begun(stack, 8, SHORT)
     load = Load(stack, clients=1, pause=0.3)
     with contextlib.ExitStack() as asking:
         with frozen(core):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness import CONTAINERS, Stack, docker, family, wait_for
-from streams import SHORT, Stream, core_of, frozen
+from streams import SHORT, begun, core_of, frozen
 
 BODY = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
 
@@ -113,19 +113,12 @@ def test_a_killed_watcher_comes_back_and_touches_nothing(stack: Stack, watcher: 
     assert answers(stack)
 
 
-def opened(stack: Stack) -> Stream:
-    """A stream that has begun."""
-    stream = Stream(stack, SHORT)
-    wait_for(lambda: stream.pieces > 5 or stream.error, 60, "the stream to begin")
-    return stream
-
-
 @pytest.mark.only("native", reason="in containers test_fault_table.py does it, with figures")
 @pytest.mark.parametrize("part", ["engine", "gateway"])
 def test_stopping_a_part_lets_an_open_stream_finish(stack: Stack, part: str) -> None:
     pids = stack.pids()
     pid, core = pids[part], core_of(pids["engine"])
-    stream = opened(stack)
+    (stream,) = begun(stack, tokens=SHORT)
     with frozen(core):
         os.kill(pid, signal.SIGTERM)
         wait_for(lambda: state(stack, part) == "draining", 30, f"status to say that the {part} finishes")
@@ -148,7 +141,7 @@ def test_down_finishes_what_is_open_leaves_no_process_and_loses_nothing(stack: S
     if stack.runtime == "docker":  # where compiled kernels are kept
         docker("exec", "--user", "1000", CONTAINERS["engine"], "sh", "-c", "mkdir -p ~/.cache && echo kept > ~/.cache/mark")
     core = core_of(pids["engine"])
-    stream = opened(stack)
+    (stream,) = begun(stack, tokens=SHORT)
     with ThreadPoolExecutor(1) as pool:
         with frozen(core):
             down = pool.submit(stack.run, "down")

@@ -7,13 +7,12 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from harness import Stack, wait_for
-from streams import read_pieces
+from streams import endless, read_pieces
 
 pytestmark = pytest.mark.only("native", reason="the gateway is the same in a container")
 MESSAGES = [{"role": "user", "content": "Name three rivers."}]
@@ -122,16 +121,12 @@ def test_a_key_for_another_model_is_refused(stack: Stack, path: str) -> None:
 @pytest.mark.parametrize("extra", [{}, ORDINARY], ids=["passed through", "ordinary way"])
 def test_both_ways_share_one_limit(stack: Stack, extra: dict[str, Any]) -> None:
     """Sixteen places are taken by requests that are passed through; the seventeenth finds none, whichever way it takes."""
-    path = "/v1/messages"
-    long = {"model": "vllm_agent", "messages": MESSAGES, "max_tokens": 150, "temperature": 1.9}
-    with ThreadPoolExecutor(16) as pool:
-        running = [pool.submit(stack.call, path, long) for _ in range(16)]
-        wait_for(lambda: stack.requests_inside() == 16, 20, "sixteen requests in the engine")
+    with endless(stack, 16) as running:
         status, answer = stack.call(
             "/v1/chat/completions", {"model": "vllm_agent", **ROUTES["/v1/chat/completions"], **extra}
         )
-        assert status == 429, answer
-        assert [made.result()[0] for made in running] == [200] * 16
+        assert [(stream.is_alive(), stream.error) for stream in running] == [(True, "")] * 16
+    assert status == 429, answer
 
 
 def test_a_client_that_goes_away_frees_its_place_and_the_engine(stack: Stack, key: dict[str, str]) -> None:

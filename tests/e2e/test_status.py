@@ -22,7 +22,7 @@ import pytest
 
 from harness import REPOSITORY, Stack, wait_for
 from load import ask
-from streams import Stream
+from streams import endless
 
 # Programs in the background of a shell ignore Ctrl-C, and so do those they start.
 INTERRUPTIBLE = ["env", "--default-signal=INT"]
@@ -45,14 +45,9 @@ def test_under_load_it_says_what_clients_see(stack: Stack) -> None:
     before = stack.status()
     assert before["state"] == "ready"
     assert before["requests"] == {"running": 0, "waiting": 0, "preempted": before["requests"]["preempted"]}
-    streams = [Stream(stack) for _ in range(20)]
-    try:
-        wait_for(lambda: all(stream.pieces or stream.error for stream in streams), 120, "an answer to all twenty")
+    with endless(stack, 20) as streams:
         assert Counter(stream.refused for stream in streams) == {0: 16, 429: 4}
         loaded = stack.status()
-    finally:
-        for stream in streams:
-            stream.leave()
     assert loaded["state"] == "ready"
     assert loaded["requests"]["running"] + loaded["requests"]["waiting"] == loaded["gateway"]["under_way"] == 16
     assert loaded["requests"]["running"] >= 2
