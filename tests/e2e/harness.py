@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -58,7 +59,7 @@ class Stack:
             "ENGINE_PORT": str(self.engine_port),
             "POSTGRES_PORT": str(self.database_port),
             "ENGINE_LOG_REQUESTS": "true",
-            # So that streams long enough for `status` to see them end within it, on machines of any speed.
+            # So that streams which stand still while `status` looks at them end within it, on machines of any speed.
             "ENGINE_SHUTDOWN_TIMEOUT": "60",
             "ENGINE_START_TIMEOUT": "480",  # below pytest's: that would end the test without saying what was awaited
         }
@@ -262,6 +263,23 @@ def family(pid: int) -> dict[int, str]:
             found[one] = Path(f"/proc/{one}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             waiting += children.get(one, [])
     return found
+
+
+def core_of(engine: int) -> int:
+    """The process that computes, of an engine's. While it stands still, no answer goes on, and none ends."""
+    return next(pid for pid, command in family(engine).items() if "EngineCore" in command)
+
+
+@contextlib.contextmanager
+def frozen(*pids: int) -> Iterator[None]:
+    """Processes stand still meanwhile."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def wait_for(check: Callable[[], Any], seconds: float, what: str) -> float:

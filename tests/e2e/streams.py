@@ -1,13 +1,12 @@
-"""Clients that read a long answer as it is made, and an engine that stands still until a test has seen what it wants to.
+"""Clients that read a long answer as it is made.
 
-How fast a machine is, and how long `status` takes on it beside an engine that computes, is not for tests to guess.
+How fast a machine is, and how long `status` takes on it beside an engine that computes, is not for tests to guess: streams
+that have to outlast a look are endless, or their engine stands still meanwhile (`frozen` and `core_of` in harness.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import threading
 from collections.abc import Iterator
 from typing import IO
@@ -15,7 +14,7 @@ from typing import IO
 import httpx
 import openai
 
-from harness import Stack, family, wait_for
+from harness import Stack, wait_for
 
 # Within the model's context, with a short prompt. Nobody reads it to its end.
 ENDLESS = 4000
@@ -71,16 +70,16 @@ class Stream(threading.Thread):
 
 
 def begun(stack: Stack, count: int = 1, tokens: int = ENDLESS) -> list[Stream]:
-    """So many at once; each has read some of its answer, or got none."""
-    streams = [Stream(stack, tokens) for _ in range(count)]
-    wait_for(lambda: all(stream.pieces > 3 or stream.error for stream in streams), 120, "the streams to begin")
+    """So many at once, each of which has read some of its answer."""
+    streams = _opened(stack, count, tokens)
+    assert [stream.error for stream in streams] == [""] * count
     return streams
 
 
 @contextlib.contextmanager
 def endless(stack: Stack, count: int) -> Iterator[list[Stream]]:
-    """The same for as long as the block lasts; then they go away."""
-    streams = begun(stack, count)
+    """So many at once for as long as the block lasts, some of which may be refused; then they go away."""
+    streams = _opened(stack, count, ENDLESS)
     try:
         yield streams
     finally:
@@ -90,21 +89,10 @@ def endless(stack: Stack, count: int) -> Iterator[list[Stream]]:
             stream.join(60)
 
 
-@contextlib.contextmanager
-def frozen(*pids: int) -> Iterator[None]:
-    """Processes stand still meanwhile."""
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
-def core_of(engine: int) -> int:
-    """The process that computes, of an engine's. While it stands still, no answer goes on, and none ends."""
-    return next(pid for pid, command in family(engine).items() if "EngineCore" in command)
+def _opened(stack: Stack, count: int, tokens: int) -> list[Stream]:
+    streams = [Stream(stack, tokens) for _ in range(count)]
+    wait_for(lambda: all(stream.pieces > 3 or stream.error for stream in streams), 120, "the streams to begin")
+    return streams
 
 
 # What the data of a piece of text has in it.

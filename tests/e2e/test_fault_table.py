@@ -21,9 +21,9 @@ import httpx
 import pytest
 
 from figures import record
-from harness import CONTAINERS, Stack, docker, inspect, wait_for
+from harness import CONTAINERS, Stack, core_of, docker, frozen, inspect, wait_for
 from load import BODY, Load, Outcome, ask
-from streams import SHORT, begun, core_of, frozen
+from streams import SHORT, begun
 
 pytestmark = pytest.mark.only("docker", reason="test_faults.py kills the native processes")
 ENGINE, GATEWAY, DATABASE = CONTAINERS["engine"], CONTAINERS["gateway"], CONTAINERS["database"]

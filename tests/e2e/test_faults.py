@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness import CONTAINERS, Stack, docker, family, wait_for
-from streams import SHORT, begun, core_of, frozen
+from harness import CONTAINERS, Stack, core_of, docker, family, frozen, wait_for
+from streams import SHORT, begun
 
 BODY = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from harness import Stack, wait_for
-from streams import ENDLESS, SHORT, core_of, frozen
+from harness import Stack, core_of, frozen, wait_for
+from streams import ENDLESS, SHORT
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 ROUTES: list[tuple[str, dict[str, Any]]] = [

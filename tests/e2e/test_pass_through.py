@@ -122,9 +122,7 @@ def test_a_key_for_another_model_is_refused(stack: Stack, path: str) -> None:
 def test_both_ways_share_one_limit(stack: Stack, extra: dict[str, Any]) -> None:
     """Sixteen places are taken by requests that are passed through; the seventeenth finds none, whichever way it takes."""
     with endless(stack, 16) as running:
-        status, answer = stack.call(
-            "/v1/chat/completions", {"model": "vllm_agent", **ROUTES["/v1/chat/completions"], **extra}
-        )
+        status, answer = stack.call("/v1/messages", {"model": "vllm_agent", **ROUTES["/v1/messages"], **extra})
         assert [(stream.is_alive(), stream.error) for stream in running] == [(True, "")] * 16
     assert status == 429, answer
 
