@@ -7,12 +7,15 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from harness import Stack
+from harness import Stack, core_of, frozen, wait_for
 
+T = TypeVar("T")
 BODY = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
 
 
@@ -52,6 +55,18 @@ def ask(stack: Stack, key: str = "sk-FAKE", body: Any = None, path: str = "/v1/c
         return Outcome(began, time.monotonic() - began, error.code, error.headers.get("Retry-After", ""), text)
     except OSError as error:
         return Outcome(began, time.monotonic() - began, 0, body=str(error))
+
+
+def crowd(stack: Stack, one: Callable[[], T], count: int, refused: int) -> list[T]:
+    """What becomes of as many requests at the same moment, of which so many are refused.
+
+    The engine's core stands still until they have been: no place is free again before the last has asked for one.
+    """
+    with ThreadPoolExecutor(count) as pool:
+        with frozen(core_of(stack.pids()["engine"])):
+            asked = [pool.submit(one) for _ in range(count)]
+            wait_for(lambda: sum(answer.done() for answer in asked) >= refused, f"{refused} to be refused")
+        return [answer.result() for answer in asked]
 
 
 @dataclass

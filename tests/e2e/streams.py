@@ -91,7 +91,7 @@ def endless(stack: Stack, count: int) -> Iterator[list[Stream]]:
 
 def _opened(stack: Stack, count: int, tokens: int) -> list[Stream]:
     streams = [Stream(stack, tokens) for _ in range(count)]
-    wait_for(lambda: all(stream.pieces > 3 or stream.error for stream in streams), 120, "the streams to begin")
+    wait_for(lambda: all(stream.pieces > 3 or stream.error for stream in streams), "the streams to begin")
     return streams
 
 

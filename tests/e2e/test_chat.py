@@ -87,7 +87,7 @@ def test_its_own_api_reaches_the_gateway(page: Page) -> None:
     body = {"model": "vllm_agent", "messages": [{"role": "user", "content": QUESTION}]}
     status, answer = page.stack.call("/api/chat/completions", body, key=token, base=page.base)
     assert (status, answer["choices"][0]["message"]["content"]) == (200, ANSWER)
-    wait_for(lambda: posts(page.stack) == before + 1, 10, "the gateway's log")
+    wait_for(lambda: posts(page.stack) == before + 1, "the gateway's log")
 
 
 @pytest.mark.parametrize("kind", ["functions", "tools"])
@@ -156,7 +156,7 @@ def test_a_page_that_ends_comes_back_and_disturbs_nobody(page: Page) -> None:
     before = page.stack.pids()
     os.kill(before["chat"], 9)
     assert page.stack.run("status", check=False).returncode == 0, "the API is there"
-    wait_for(lambda: page.part()["state"] == "ready" and page.part()["restarts"] == 1, 90, "the page")
+    wait_for(lambda: page.part()["state"] == "ready" and page.part()["restarts"] == 1, "the page")
     assert {**page.stack.pids(), "chat": 0} == {**before, "chat": 0}
     assert "Started server process" in page.stack.run("logs", "chat").stdout
 
@@ -173,7 +173,7 @@ def test_what_keeps_the_page_from_starting_does_not_keep_the_api(page: Page) -> 
     assert page.stack.call("/v1/models")[0] == 200
     data.unlink()
     data.with_name("kept").rename(data)
-    wait_for(lambda: page.part()["state"] == "ready", 120, "the page")
+    wait_for(lambda: page.part()["state"] == "ready", "the page")
     assert {**page.stack.pids(), "chat": 0} == {**before, "chat": 0}
 
 
@@ -181,7 +181,7 @@ def test_switched_off_it_goes_alone_and_leaves_its_data(page: Page) -> None:
     before = page.stack.pids()
     done = page.stack.run("up", "--set", "litellm.temperature=0", CHAT="false")
     assert "Chat page" not in done.stdout
-    wait_for(lambda: page.stack.call("/health", base=page.base)[0] == 0, 20, "the page to be gone")
+    wait_for(lambda: page.stack.call("/health", base=page.base)[0] == 0, "the page to be gone")
     assert page.part() == {}
     before.pop("chat")
     assert page.stack.pids() == before

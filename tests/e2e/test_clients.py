@@ -265,5 +265,5 @@ def test_all_of_it_was_passed_through(served: Stack, since: datetime) -> None:
         there = {row[0] for row in rows()}
         return {agent for agent in AGENTS if not any(name.startswith(agent) for name in there)}
 
-    wait_for(lambda: not missing(), 30, "the books to name every program")
+    wait_for(lambda: not missing(), "the books to name every program")
     assert {(kind, status) for _, kind, status in rows()} == {("pass_through_endpoint", "success")}, rows()

@@ -45,9 +45,9 @@ def test_a_killed_part_is_named_and_restarted_alone(stack: Stack, part: str) -> 
     # Without the supervisor it stays away until all has been looked at.
     with frozen(int((stack.root / "state" / "run" / "supervisor.pid").read_text().split()[0])):
         os.kill(before[part], signal.SIGKILL)
-        wait_for(lambda: gone(before[part]), 10, f"the {part} to be gone")
+        wait_for(lambda: gone(before[part]), f"the {part} to be gone")
         if part == "database":
-            wait_for(lambda: state(stack, "gateway") == "degraded", 30, "status to say that the gateway misses it")
+            wait_for(lambda: state(stack, "gateway") == "degraded", "status to say that the gateway misses it")
             assert answers(stack), "a key that the gateway knows goes on to work"
         done = stack.run("status", "--json", check=False)
         shown = json.loads(done.stdout)
@@ -58,27 +58,27 @@ def test_a_killed_part_is_named_and_restarted_alone(stack: Stack, part: str) -> 
         assert (shown["gateway"] is None) == (part == "gateway")
         assert (shown["requests"] is None) == (part == "engine")
     if part == "engine":
-        wait_for(lambda: state(stack, part) == "starting", 30, "status to say that it starts")
-        wait_for(lambda: " s so far)" in entry(stack, part)["detail"], 60, "what it does, and for how long")
-    wait_for(lambda: entry(stack, part)["restarts"] >= 1, 30, "the restart to be counted")
+        wait_for(lambda: state(stack, part) == "starting", "status to say that it starts")
+        wait_for(lambda: " s so far)" in entry(stack, part)["detail"], "what it does, and for how long")
+    wait_for(lambda: entry(stack, part)["restarts"] >= 1, "the restart to be counted")
     stack.wait_ready()
     after = stack.pids()
     assert after[part] != before[part]
     assert {name: pid for name, pid in after.items() if name != part} == {
         name: pid for name, pid in before.items() if name != part
     }
-    wait_for(lambda: answers(stack), 60, "an answer")
+    wait_for(lambda: answers(stack), "an answer")
 
 
 @pytest.mark.only("native", reason="in containers test_fault_table.py does it, with figures")
 def test_the_engines_core_killed_alone(stack: Stack) -> None:
     before = stack.pids()
     os.kill(core_of(before["engine"]), signal.SIGKILL)
-    wait_for(lambda: stack.status()["state"] != "ready", 30, "status to say that it is not ready")
-    wait_for(lambda: stack.pids()["engine"] != before["engine"], 60, "the engine to be started again")
+    wait_for(lambda: stack.status()["state"] != "ready", "status to say that it is not ready")
+    wait_for(lambda: stack.pids()["engine"] != before["engine"], "the engine to be started again")
     stack.wait_ready()
     assert stack.pids()["gateway"] == before["gateway"]
-    wait_for(lambda: answers(stack), 60, "an answer")
+    wait_for(lambda: answers(stack), "an answer")
 
 
 @pytest.mark.both
@@ -89,7 +89,7 @@ def test_the_database_client_killed_alone(stack: Stack) -> None:
     ]
     assert bridges
     os.kill(bridges[0], signal.SIGKILL)
-    wait_for(lambda: stack.run("status", check=False).returncode == 0, 90, "the gateway to reach its database again")
+    wait_for(lambda: stack.run("status", check=False).returncode == 0, "the gateway to reach its database again")
     assert answers(stack)
     assert {k: v for k, v in stack.pids().items() if k != "gateway"} == {k: v for k, v in before.items() if k != "gateway"}
 
@@ -103,11 +103,11 @@ def test_a_killed_watcher_comes_back_and_touches_nothing(stack: Stack, watcher: 
     other = {"supervisor": "guard", "guard": "supervisor"}[watcher]
     with frozen(int(pid_file.with_name(f"{other}.pid").read_text().split()[0])):
         os.kill(old, signal.SIGKILL)
-        wait_for(lambda: gone(old), 10, f"the {watcher} to be gone")
+        wait_for(lambda: gone(old), f"the {watcher} to be gone")
         shown = stack.status()
         assert (shown["state"], shown["watchers"]) == ("degraded", {watcher: False, other: True})
         assert {one["state"] for one in shown["parts"]} == {"ready"}
-    wait_for(lambda: stack.status()["watchers"][watcher], 20, f"a new {watcher}")
+    wait_for(lambda: stack.status()["watchers"][watcher], f"a new {watcher}")
     assert int(pid_file.read_text().split()[0]) != old
     assert stack.pids() == before
     assert answers(stack)
@@ -121,12 +121,12 @@ def test_stopping_a_part_lets_an_open_stream_finish(stack: Stack, part: str) -> 
     (stream,) = begun(stack, tokens=SHORT)
     with frozen(core):
         os.kill(pid, signal.SIGTERM)
-        wait_for(lambda: state(stack, part) == "draining", 30, f"status to say that the {part} finishes")
+        wait_for(lambda: state(stack, part) == "draining", f"status to say that the {part} finishes")
         assert stream.is_alive(), (stream.finish, stream.error)
     assert stream.has_all(), stream.error
-    wait_for(lambda: gone(pid), 60, f"the {part} to end")
+    wait_for(lambda: gone(pid), f"the {part} to end")
     stack.wait_ready()
-    wait_for(lambda: answers(stack), 60, "an answer")
+    wait_for(lambda: answers(stack), "an answer")
 
 
 @pytest.mark.both
@@ -145,7 +145,7 @@ def test_down_finishes_what_is_open_leaves_no_process_and_loses_nothing(stack: S
     with ThreadPoolExecutor(1) as pool:
         with frozen(core):
             down = pool.submit(stack.run, "down")
-            wait_for(lambda: state(stack, "gateway") == "draining", 30, "status to say that the gateway finishes")
+            wait_for(lambda: state(stack, "gateway") == "draining", "status to say that the gateway finishes")
             assert stream.is_alive(), (stream.finish, stream.error)
         began = time.monotonic()
         down.result()

@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from harness import Stack
+from load import crowd
 
 LIMIT = 16
 MESSAGES = [{"role": "user", "content": "Count from one to five hundred in words."}]
-# ignore_eos: each answer takes long enough for all forty to overlap.
 ROUTES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 60, "ignore_eos": True},
     "/v1/completions": {"prompt": "one two three", "max_tokens": 60, "ignore_eos": True},
@@ -89,8 +88,7 @@ def test_forty_at_once_with_a_limit_of_sixteen(stack: Stack, path: str, stream: 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        with ThreadPoolExecutor(40) as pool:
-            answers = list(pool.map(lambda _: stack.call(path, body), range(40)))
+        answers = crowd(stack, lambda: stack.call(path, body), 40, 40 - LIMIT)
     finally:
         done.set()
         watcher.join()
@@ -107,8 +105,7 @@ def test_a_new_limit_applies_after_up(stack: Stack) -> None:
     after = stack.pids()
     assert after["engine"] == before["engine"], "a limit of the gateway must not restart the engine"
     body = {"model": "vllm_agent", **ROUTES["/v1/chat/completions"]}
-    with ThreadPoolExecutor(10) as pool:
-        statuses = Counter(status for status, _ in pool.map(lambda _: stack.call("/v1/chat/completions", body), range(10)))
+    statuses = Counter(status for status, _ in crowd(stack, lambda: stack.call("/v1/chat/completions", body), 10, 7))
     assert statuses == {200: 3, 429: 7}
 
 

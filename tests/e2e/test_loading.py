@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from harness import Stack, core_of, frozen, wait_for
+from harness import PATIENCE, Stack, core_of, frozen, wait_for
 from streams import ENDLESS, SHORT
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -78,7 +78,7 @@ def test_the_engine_is_away_until_it_is_ready(stack: Stack) -> None:
     os.kill(stack.pids()["engine"], signal.SIGKILL)
     check_away(ask(stack, *EMBEDDINGS))
     messages, ready = [], False
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + PATIENCE
     while not ready and time.monotonic() < deadline:
         answers = [ask(stack, *case) for case in CASES]
         away = [answer for answer in answers if answer.status != 200]
@@ -127,7 +127,7 @@ def test_draining(stack: Stack) -> None:
         with stream(stack, "/v1/chat/completions", {"messages": MESSAGES, "max_tokens": SHORT}) as under_way:
             with frozen(core):
                 os.kill(pid, signal.SIGTERM)
-                wait_for(lambda: "stopping" in phase_of(stack), 30, "the engine to say that it stops")
+                wait_for(lambda: "stopping" in phase_of(stack), "the engine to say that it stops")
                 shown = stack.status()
                 assert (shown["state"], shown["requests"]["running"]) == ("draining", 1), shown
                 for case in CASES:
@@ -154,7 +154,7 @@ def test_streams_that_break_end_with_an_error(stack: Stack) -> None:
 
 def wait_for_another(stack: Stack, pid: int) -> None:
     """Until another engine is ready; the one that ends still answers `status` for a moment."""
-    wait_for(lambda: stack.pids()["engine"] not in (0, pid), 60, "another engine")
+    wait_for(lambda: stack.pids()["engine"] not in (0, pid), "another engine")
     stack.wait_ready()
 
 

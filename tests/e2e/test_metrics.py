@@ -16,7 +16,7 @@ import yaml
 
 import debian
 import prometheus_check
-from harness import QUESTION, REPOSITORY, Stack, free_port, wait_for
+from harness import PATIENCE, QUESTION, REPOSITORY, Stack, free_port, wait_for
 from prometheus_check import Prometheus
 from stack.metrics import dashboards
 from stack.runtime.layout import Layout
@@ -136,7 +136,7 @@ def prometheus(measured: Stack, programs: Path, tmp_path_factory: pytest.TempPat
             except OSError:
                 return False
 
-        wait_for(all_up, 30, f"all {len(jobs)} jobs to be up")
+        wait_for(all_up, f"all {len(jobs)} jobs to be up")
         yield made
     finally:
         for process in running:
@@ -196,7 +196,7 @@ def test_every_request_is_counted_with_its_status(prometheus: Prometheus, load: 
         return {entry["metric"]["status_code"]: int(entry["value"][1]) for entry in found}
 
     expected = {status: count for status, count in load.answers.items() if status != "401"}
-    wait_for(lambda: counted() == expected, 20, f"{expected} to be counted")
+    wait_for(lambda: counted() == expected, f"{expected} to be counted")
     for route in ROUTES:
         assert prometheus.value(f'sum({REQUESTS}{{api_key_alias="{ALIAS}",route="{route}",status_code="200"}})') >= 3, route
     # Without a key that anybody has.
@@ -214,7 +214,7 @@ def test_tokens_are_the_engines_own_count(measured: Stack, prometheus: Prometheu
             rows, read, wrote = cursor.fetchone()
         return int(rows), int(read or 0), int(wrote or 0)
 
-    wait_for(lambda: recorded()[0] == load.answers["200"], 30, "usage to be written")
+    wait_for(lambda: recorded()[0] == load.answers["200"], "usage to be written")
     names = ("litellm_input_tokens_metric_total", "litellm_output_tokens_metric_total")
     shown = tuple(int(prometheus.value(f'sum({name}{{api_key_alias="{ALIAS}"}})')) for name in names)
     assert shown == recorded()[1:]
@@ -244,7 +244,7 @@ def test_everything_that_is_shown_or_watched_has_data(prometheus: Prometheus, lo
         return not left
 
     began = time.monotonic()
-    while not none_missing() and time.monotonic() - began < 20:
+    while not none_missing() and time.monotonic() - began < PATIENCE:
         time.sleep(1)  # a scrape or two may still be to come
     assert left == {}
     # The check can fail: the same with a name that nothing has.

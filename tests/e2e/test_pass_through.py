@@ -49,7 +49,7 @@ def rows(stack: Stack, key: dict[str, str], count: int) -> list[Row]:
             found[:] = cursor.fetchall()
         return len(found) >= count
 
-    wait_for(written, 60, "usage to be written")
+    wait_for(written, "usage to be written")
     return found
 
 
@@ -148,8 +148,8 @@ def test_a_client_that_goes_away_frees_its_place_and_the_engine(stack: Stack, ke
     for thread in threads:
         thread.join()
     began = time.monotonic()
-    wait_for(lambda: stack.requests_inside() == 0, 20, "the engine to stop generating")
-    assert time.monotonic() - began < 3
+    wait_for(lambda: stack.requests_inside() == 0, "the engine to stop generating")
+    assert time.monotonic() - began < 10, "twelve answers of 2,000 tokens take far longer"
     # What was read until then is in the books, estimated where the engine told no count.
     found = rows(stack, key, len(threads))
     assert [row for row in found if not (row[1] > 0 and 0 < row[2] < 200)] == []

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from harness import REPOSITORY, Stack, wait_for
+from harness import PATIENCE, REPOSITORY, Stack, wait_for
 from load import ask
 from streams import endless
 
@@ -53,7 +53,7 @@ def test_under_load_it_says_what_clients_see(stack: Stack) -> None:
     assert loaded["requests"]["running"] >= 2
     assert loaded["tokens_per_second"]["generated"] > 0
     assert 0 < loaded["kv_cache"]["used"] <= 1
-    wait_for(lambda: stack.requests_inside() == 0, 30, "the engine to notice that the clients have left")
+    wait_for(lambda: stack.requests_inside() == 0, "the engine to notice that the clients have left")
     after = stack.status()
     counted = {
         status: after["gateway"]["answered"].get(status, 0) - before["gateway"]["answered"].get(status, 0)
@@ -118,9 +118,9 @@ def test_watching_on_a_terminal_until_ctrl_c(stack: Stack) -> None:
         return text.count("every 0.5 s; Ctrl-C ends it") >= times
 
     try:
-        wait_for(lambda: shown(3), 30, "three looks")
+        wait_for(lambda: shown(3), "three looks")
         os.killpg(watching.pid, signal.SIGINT)
-        wait_for(lambda: watching.poll() is not None, 10, "it to end")
+        wait_for(lambda: watching.poll() is not None, "it to end")
         shown(0)
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -142,9 +142,9 @@ def test_following_the_logs(stack: Stack) -> None:
         output = following.stdout
         reader = threading.Thread(target=lambda: parts.update(line.split()[0] for line in output), daemon=True)
         reader.start()
-        wait_for(lambda: ask(stack).status == 200 and parts >= {"engine", "gateway"}, 30, "lines of both")
+        wait_for(lambda: ask(stack).status == 200 and parts >= {"engine", "gateway"}, "lines of both")
         os.killpg(following.pid, signal.SIGINT)
-        assert following.wait(10) == 0
+        assert following.wait(PATIENCE) == 0
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(following.pid, signal.SIGKILL)

@@ -8,13 +8,13 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from harness import Stack, wait_for
+from load import crowd
 from streams import read_pieces
 
 MODEL, NO_MODEL = "smollm2-135m", "no-such-model"
@@ -64,10 +64,10 @@ class Client:
         """Ask for something long and go away while the engine works on it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.stack.port)
         self._send(connection, path, body)
-        wait_for(lambda: self.stack.requests_inside() == 1, 20, "the request to reach the engine")
+        wait_for(lambda: self.stack.requests_inside() == 1, "the request to reach the engine")
         connection.close()
         self._note(body, cancelled=1)
-        wait_for(lambda: self.stack.requests_inside() == 0, 20, "the request to stop")
+        wait_for(lambda: self.stack.requests_inside() == 0, "the request to stop")
 
     def total(self) -> Counter[str]:
         return sum(self.books.values(), Counter())
@@ -156,8 +156,7 @@ def test_usage_equals_what_clients_counted(stack: Stack, client: Callable[..., C
     assert stranger.ask("/v1/chat/completions", CHAT) == 401
     assert stranger.ask("/v1/messages", CHAT) == 401
     body = {**CHAT, "max_tokens": 150, "ignore_eos": True}
-    with ThreadPoolExecutor(5) as pool:
-        statuses = Counter(pool.map(lambda _: hasty.ask("/v1/chat/completions", body), range(5)))
+    statuses = Counter(crowd(stack, lambda: hasty.ask("/v1/chat/completions", body), 5, 4))
     assert statuses == {200: 1, 429: 4}
     hasty.leave_a_stream("/v1/chat/completions", LONG, tokens_in)
     hasty.leave_a_stream("/v1/messages", LONG, tokens_in)
@@ -169,7 +168,7 @@ def test_usage_equals_what_clients_counted(stack: Stack, client: Callable[..., C
         rows = shown(stack, "client")
         return all(rows.get(one.name, {}).get("requests", 0) >= one.total()["requests"] for one in (steady, hasty, stranger))
 
-    wait_for(written, 60, "usage to be written")
+    wait_for(written, "usage to be written")
     keys, models, clients = shown(stack, "key"), shown(stack, "model"), shown(stack, "client")
     for one, row in (
         (steady, keys["steady"]),
