@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stack import engine_phase
 from stack.runtime.probe import reachable
 
 LOCAL_KEY = "sk-FAKE"
@@ -165,7 +166,10 @@ def main() -> int:
     enabled, metrics = _is_on("LOCAL_KEY", "true"), _is_on("METRICS", "false")
     limit, metrics_key = int(os.environ["MAX_PARALLEL_REQUESTS"]), os.environ.get("METRICS_API_KEY", "")
     parent = os.getppid()
+    phases = Path(os.environ.get("CONFIG_DIR", ""))
     while gateway.call("/health/readiness")[0] != 200:
+        if engine_phase.read(phases).name == engine_phase.READY:
+            take_full_share()  # nothing is left to wait for; beside other busy programs it might take minutes
         time.sleep(0.5)
         if os.getppid() != parent:
             return 1

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -192,6 +193,28 @@ def test_program_waits_retries_and_ignores_proxies(server: FakeGateway) -> None:
     assert (done.returncode, done.stdout) == (0, "the local key was made, with a limit of 5\n")
     assert done.stderr == "the local key is not ready: the gateway answered 500: {'error': 'as told'}\n"
     assert server.keys["sk-FAKE"]["max_parallel_requests"] == 5
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not weigh sessions")
+@pytest.mark.parametrize(("phase", "nice"), [("compiling", "19"), ("ready", "0")])
+def test_the_low_priority_ends_with_the_engines_start(server: FakeGateway, tmp_path: Path, phase: str, nice: str) -> None:
+    """Not with the gateway's own, which other programs may then hold up."""
+    server.answers = {"/health/readiness": [503] * 1000}
+    (tmp_path / "phase").write_text(f"1796071517.7 {phase}\n")
+    env = {
+        **os.environ,
+        **{"LITELLM_PORT": str(server.port), "LITELLM_MASTER_KEY": "sk-master", "MAX_PARALLEL_REQUESTS": "5"},
+        "CONFIG_DIR": str(tmp_path),
+    }
+    argv = ["sh", "-c", 'echo 19 >/proc/self/autogroup; exec "$0" -m stack.local_key', sys.executable]
+    running = subprocess.Popen(argv, env=env, start_new_session=True)
+    try:
+        while len(server.calls) < 3:
+            time.sleep(0.05)
+        assert Path(f"/proc/{running.pid}/autogroup").read_text().split()[-1] == nice
+    finally:
+        running.terminate()
+        running.wait()
 
 
 def test_program_makes_the_key_for_metrics_after_the_local_one(server: FakeGateway, tmp_path: Path) -> None:
