@@ -41,7 +41,7 @@ import gateway_errors
 import gateway_models
 import gateway_refusals
 import gateway_requests
-from stack import pass_through
+from stack import engine_phase, pass_through
 from stack.pass_through import Events, Target
 
 
@@ -178,7 +178,7 @@ async def _count_tokens(
             f"{to.base}/v1/messages/count_tokens", json=sent, headers={"Authorization": f"Bearer {to.key}"}
         )
     except httpx.HTTPError as error:
-        raise gateway_errors.unavailable(gateway_errors.current_phase()) from error
+        raise gateway_errors.unavailable(engine_phase.current()) from error
     return Response(answer.content, answer.status_code, media_type="application/json")
 
 
@@ -202,7 +202,7 @@ async def _pass(route: str, request: Request, body: dict[str, Any], to: Target, 
     record = gateway_engine_usage.current_record()
     if response.status_code >= 500:
         response = await _whole(response)
-        phase = gateway_errors.current_phase()
+        phase = engine_phase.current()
         if gateway_errors.says_away(response.status_code, bytes(response.body).decode(errors="replace"), phase):
             raise gateway_errors.unavailable(phase)
     if not isinstance(response, StreamingResponse):
@@ -256,7 +256,7 @@ async def _relay(
         async for piece in stream:
             piece = events.take(piece)
             if events.error and not sent:
-                phase = gateway_errors.current_phase()
+                phase = engine_phase.current()
                 if gateway_errors.says_away(gateway_errors.UNAVAILABLE, events.error, phase):
                     raise gateway_errors.unavailable(phase)
             if piece:
@@ -266,7 +266,7 @@ async def _relay(
         if events.rest():
             yield events.rest()
     except Exception as error:  # LiteLLM has told the log
-        away = gateway_errors.unavailable(gateway_errors.current_phase())
+        away = gateway_errors.unavailable(engine_phase.current())
         if not sent:
             raise away from error
         yield pass_through.broken(route, away.message)  # the status 200 is out already

@@ -7,11 +7,9 @@ failed; loaded by `callbacks:` in litellm_config.template.yaml. LiteLLM's docume
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -50,7 +48,7 @@ class EngineAway(CustomLogger):  # type: ignore[misc]
         traceback_str: str | None = None,
     ) -> HTTPException | None:
         """The error the client gets instead; None leaves it as it is."""
-        phase = current_phase()
+        phase = engine_phase.current()
         changed: ProxyException | None
         if is_away(original_exception, phase, passed_through="passthrough_logging_payload" in request_data):
             changed = unavailable(phase)
@@ -86,11 +84,6 @@ def says_away(status: int, text: str, phase: engine_phase.Phase) -> bool:
         return False
     ending = phase.name in (engine_phase.STOPPING, engine_phase.DEAD)
     return ending or any(words in text for words in _LAST_WORDS)
-
-
-def current_phase() -> engine_phase.Phase:
-    """What the engine said last."""
-    return engine_phase.read(Path(os.environ.get("CONFIG_DIR", "")))
 
 
 def unavailable(phase: engine_phase.Phase) -> ProxyException:

@@ -106,6 +106,11 @@ def parse(text: str) -> Phase:
         return Phase(LOADING)
 
 
+def current() -> Phase:
+    """What the engine wrote last, for the gateway and what runs beside it: they are told the folder as CONFIG_DIR."""
+    return read(Path(os.environ.get("CONFIG_DIR", "")))
+
+
 def usual_text(steps: Sequence[estimate.Timed]) -> str:
     """The content of the file USUAL."""
     return "".join(f"{seconds:.1f} {name}\n" for name, seconds in steps)

@@ -166,9 +166,8 @@ def main() -> int:
     enabled, metrics = _is_on("LOCAL_KEY", "true"), _is_on("METRICS", "false")
     limit, metrics_key = int(os.environ["MAX_PARALLEL_REQUESTS"]), os.environ.get("METRICS_API_KEY", "")
     parent = os.getppid()
-    phases = Path(os.environ.get("CONFIG_DIR", ""))
     while gateway.call("/health/readiness")[0] != 200:
-        if engine_phase.read(phases).name == engine_phase.READY:
+        if engine_phase.current().name == engine_phase.READY:
             take_full_share()  # nothing is left to wait for; beside other busy programs it might take minutes
         time.sleep(0.5)
         if os.getppid() != parent:

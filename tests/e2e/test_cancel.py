@@ -22,8 +22,6 @@ ROUTES: dict[str, dict[str, Any]] = {
     "/v1/responses": {"input": STORY, "max_output_tokens": 4000, "ignore_eos": True},
 }
 TIMES = 50
-# Seconds that such an answer takes at least.
-ENDED = 10
 
 
 def test_fifty_of_fifty_stop_generating(stack: Stack) -> None:
@@ -33,7 +31,7 @@ def test_fifty_of_fifty_stop_generating(stack: Stack) -> None:
     seconds = [leave(stack, *kinds[number % len(kinds)]) for number in range(TIMES)]
     figures.record("client goes away, until the engine stops: slowest", max(seconds), 0, TIMES)
     assert sum(second < 1 for second in seconds) >= TIMES - 5, seconds  # the rest for a machine that has other things to do
-    assert max(seconds) < ENDED, "it was not stopped, it ended"
+    assert max(seconds) < 10, "it was not stopped, it ended: 4,000 tokens take far longer"
     # None of their places with the key is lost either.
     body = {"model": "vllm_agent", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
     assert stack.call("/v1/chat/completions", body)[0] == 200

@@ -106,6 +106,12 @@ def _gateway(server: FakeGateway, key: str = "sk-master") -> Gateway:
 WANTED = {"key": "sk-FAKE", "max_parallel_requests": 16, "allowed_routes": ROUTES}
 
 
+def _environment(server: FakeGateway, **more: str) -> dict[str, str]:
+    """What the program is started with."""
+    told = {"LITELLM_PORT": str(server.port), "LITELLM_MASTER_KEY": "sk-master", "MAX_PARALLEL_REQUESTS": "5"}
+    return {**os.environ, **told, **more}
+
+
 def test_makes_the_key(server: FakeGateway) -> None:
     assert provision(_gateway(server), True, 16) == "the local key was made, with a limit of 16"
     assert server.keys == {"sk-FAKE": {**WANTED, "key_alias": "local"}}
@@ -183,11 +189,7 @@ def test_nothing_answers() -> None:
 
 def test_program_waits_retries_and_ignores_proxies(server: FakeGateway) -> None:
     server.answers = {"/health/readiness": [503], "/key/generate": [500]}
-    env = {
-        **os.environ,
-        **{"LITELLM_PORT": str(server.port), "LITELLM_MASTER_KEY": "sk-master", "MAX_PARALLEL_REQUESTS": "5"},
-        **{"LOCAL_KEY": "true", "http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"},
-    }
+    env = _environment(server, LOCAL_KEY="true", http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9")
     argv = [sys.executable, "-m", "stack.local_key"]
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, "the local key was made, with a limit of 5\n")
@@ -201,13 +203,8 @@ def test_the_low_priority_ends_with_the_engines_start(server: FakeGateway, tmp_p
     """Not with the gateway's own, which other programs may then hold up."""
     server.answers = {"/health/readiness": [503] * 1000}
     (tmp_path / "phase").write_text(f"1796071517.7 {phase}\n")
-    env = {
-        **os.environ,
-        **{"LITELLM_PORT": str(server.port), "LITELLM_MASTER_KEY": "sk-master", "MAX_PARALLEL_REQUESTS": "5"},
-        "CONFIG_DIR": str(tmp_path),
-    }
     argv = ["sh", "-c", 'echo 19 >/proc/self/autogroup; exec "$0" -m stack.local_key', sys.executable]
-    running = subprocess.Popen(argv, env=env, start_new_session=True)
+    running = subprocess.Popen(argv, env=_environment(server, CONFIG_DIR=str(tmp_path)), start_new_session=True)
     try:
         while len(server.calls) < 3:
             time.sleep(0.05)
@@ -220,11 +217,7 @@ def test_the_low_priority_ends_with_the_engines_start(server: FakeGateway, tmp_p
 def test_program_makes_the_key_for_metrics_after_the_local_one(server: FakeGateway, tmp_path: Path) -> None:
     """The gateway counts as ready without it."""
     server.answers = {"/key/generate": [200, 500]}
-    env = {
-        **os.environ,
-        **{"LITELLM_PORT": str(server.port), "LITELLM_MASTER_KEY": "sk-master", "MAX_PARALLEL_REQUESTS": "5"},
-        **{"METRICS": "true", "METRICS_API_KEY": "sk-m", "LOCAL_KEY_STATE": str(tmp_path / "state")},
-    }
+    env = _environment(server, METRICS="true", METRICS_API_KEY="sk-m", LOCAL_KEY_STATE=str(tmp_path / "state"))
     argv = [sys.executable, "-m", "stack.local_key"]
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30)
     assert done.stdout == "the local key was made, with a limit of 5\nthe key for metrics was made\n"
