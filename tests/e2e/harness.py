@@ -125,7 +125,9 @@ class Stack:
         return done
 
     def status(self) -> dict[str, Any]:
-        return dict(json.loads(self.run("status", "--json", check=False).stdout))
+        done = self.run("status", "--json", check=False)
+        assert done.stdout, f"exit status {done.returncode}\n{done.stderr}"
+        return dict(json.loads(done.stdout))
 
     def pids(self) -> dict[str, int]:
         return {part["name"]: part["pid"] for part in self.status()["parts"]}

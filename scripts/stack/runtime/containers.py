@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stack import engine_phase
+from stack.errors import Problem, RunError
 from stack.runtime import condition, engine_log, probe, secret_files
 from stack.runtime import metrics as metrics_parts
 from stack.runtime.condition import RESTARTING, STARTING, STOPPED
@@ -27,6 +28,8 @@ CONTAINERS = {
 # Beside them, if it is asked for.
 CHAT_CONTAINER = ("chat", "litellm_chat")
 _ALL = {**CONTAINERS, CHAT: CHAT_CONTAINER}
+# Seconds after which an engine that says nothing is taken not to answer.
+PATIENCE = 60
 # Written by local_key.py in the gateway's container.
 LOCAL_KEY_STATE = "/tmp/local_key"  # noqa: S108 - in the container, where it is a tmpfs of its own
 
@@ -107,25 +110,51 @@ def last_end(name: str, since: float) -> tuple[int | None, bool]:
     return status, memory
 
 
-def inspect() -> dict[str, Container]:
-    """The containers there are, by part."""
-    names = [name for _, name in _ALL.values()]
-    done = subprocess.run(["docker", "container", "inspect", *names], capture_output=True, text=True)
+def why_docker_does_not(*arguments: str) -> str:
+    """Why `docker ARGUMENTS` does not work, in Docker's own words; empty if it does."""
     try:
-        found = {entry["Name"].lstrip("/"): entry for entry in json.loads(done.stdout)}
-    except ValueError:
-        found = {}
+        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {PATIENCE} s"
+    except OSError as error:
+        return f"docker: {error.strerror}"
+    said = done.stderr.strip().partition("\n")[0]
+    return "" if done.returncode == 0 else said or f"docker ended with {done.returncode}"
+
+
+def why_no_engine() -> str:
+    """Why no Docker engine answers; empty if one does. `docker info` would say so too, but starts programs for it."""
+    return why_docker_does_not("version", "--format", "{{.Server.Version}}")
+
+
+def inspect() -> dict[str, Container]:
+    """The containers there are, by part.
+
+    Raises:
+        RunError: Docker does not say which there are.
+    """
+    found = _inspected([name for _, name in _ALL.values()])
     return {part: Container(part, name, found[name]) for part, (_, name) in _ALL.items() if name in found}
 
 
 def metrics() -> dict[str, dict[str, Any]]:
-    """The containers of Prometheus, Grafana and the exporters that there are: service -> what Docker says."""
+    """The containers of Prometheus, Grafana and the exporters that there are: service -> what Docker says.
+
+    Raises:
+        RunError: Docker does not say which there are.
+    """
     names = {container: service for service, container in metrics_parts.CONTAINERS.items()}
+    return {names[name]: entry for name, entry in _inspected(names).items()}
+
+
+def _inspected(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What Docker says of those of these containers that there are, by name."""
     done = subprocess.run(["docker", "container", "inspect", *names], capture_output=True, text=True)
-    try:
-        return {names[entry["Name"].lstrip("/")]: entry for entry in json.loads(done.stdout)}
-    except ValueError:
-        return {}
+    said = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
+    other = [line for line in said if "no such container" not in line.lower()]
+    if done.returncode != 0 and other:
+        raise RunError(Problem("docker", f"does not say which containers there are: {other[-1]}", "see: docker ps"))
+    return {entry["Name"].lstrip("/"): entry for entry in json.loads(done.stdout)}
 
 
 def metrics_ports() -> set[int]:

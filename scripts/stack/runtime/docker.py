@@ -58,9 +58,11 @@ class Docker:
     def _missing(self) -> str:
         if not shutil.which("docker"):
             return "docker is not installed"
-        if not images.succeeds(["docker", "info", "--format", "{{.ServerVersion}}"]):
-            return "no Docker engine answers"
-        return "" if images.succeeds(["docker", "compose", "version"]) else "docker has no compose plugin"
+        silent = containers.why_no_engine()
+        if silent:
+            return f"no Docker engine answers: {silent}"
+        why = containers.why_docker_does_not("compose", "version")
+        return f"docker has no compose plugin that works: {why}" if why else ""
 
     def check(self, plan: Plan) -> None:
         """Everything that can be known to be wrong before anything starts.
@@ -177,7 +179,7 @@ class Docker:
     def _image(self, release: Release, env: Mapping[str, str], report: Report) -> None:
         """vllm-node's image: built, which takes a moment when nothing changed, or the one an earlier release used."""
         name = env.get("VLLM_NODE_IMAGE", "")
-        if name and images.succeeds(["docker", "image", "inspect", name]):
+        if name and images.exists(name):
             return
         if name:
             report.note(f"the image {name} of that release is gone; it is built again")
@@ -352,7 +354,7 @@ class Docker:
 
     def watchers(self) -> dict[str, bool]:
         """Docker itself watches."""
-        return {"docker": self.answers()}
+        return {"docker": not containers.why_no_engine()}
 
     def anything_runs(self) -> bool:
         """Whether a container of the stack runs."""

@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from stack import hidden
+from stack.errors import StackError
 from stack.logs import docker, files
 from stack.logs.lines import Line, is_error
 from stack.releases import Releases
 from stack.runtime import probe, secret_files
 from stack.runtime.condition import UNRESPONSIVE
 from stack.runtime.layout import Layout
+from stack.runtime.watch import Part
 from stack.status import figures
 from stack.status.figures import Reading
 from stack.status.snapshot import Answered, Gpu, LastError, Snapshot
 
-# Seconds for all of it; a Docker engine that hangs would keep us for ever.
-DEADLINE = 20.0
+# Seconds for all of it: a Docker engine that hangs would keep us for ever, one on a busy machine takes its time.
+DEADLINE = 60.0
 # Over how many seconds the rate of tokens is taken, where requests run.
 INTERVAL = 1.0
 # Lines of a container's log, and characters of an error, that are looked at.
@@ -53,48 +55,59 @@ class Looker:
         found = together(
             {
                 "places": runtime.addresses,
-                "parts": runtime.parts,
+                "parts": self._parts,
                 "watchers": runtime.watchers,
                 "model": runtime.running_model,
-                "first": self._reading if not self._readings else lambda: None,
+                "first": lambda: None if self._readings else self._reading(runtime.addresses()),
                 "answered": self._answered,
                 "gpus": gpus,
                 "error": lambda: last_error(runtime.log_places(), secrets(layout.secrets)),
             },
             DEADLINE,
         )
-        parts = found["parts"] or []
+        parts, unknown = found["parts"] or ([], f"no answer within {DEADLINE:g} s")
+        places = found["places"] or {}
         release = Releases(layout.releases).current() if found["model"] else None
-        _, port = (found["places"] or {}).get("gateway", ("", 0))
+        host, port = places.get("gateway", ("", 0))
         shot = Snapshot(
             time=time.time(),
             runtime=runtime.name,
             model=found["model"] or "",
             parts=parts,
+            unknown=unknown,
             watchers=found["watchers"] or {},
             release=release.number if release else 0,
             revision=release.revision if release else "",
-            url=f"http://{probe.reachable(found['places']['gateway'][0])}:{port}" if port else "",
+            url=f"http://{probe.reachable(host)}:{port}" if port else "",
             answered=found["answered"],
             gpus=found["gpus"],
             error=found["error"],
         )
         silent = any(part.name == "engine" and part.state == UNRESPONSIVE for part in parts)
-        return shot if silent else self._with_figures(shot)
+        return shot if silent else self._with_figures(shot, places)
 
-    def _with_figures(self, shot: Snapshot) -> Snapshot:
+    def _parts(self) -> tuple[list[Part], str]:
+        """The parts; if they cannot be found out, none, and why."""
+        try:
+            return self._runtime.parts(), ""
+        except StackError as error:
+            return [], error.problems[0].what
+        except OSError as error:
+            return [], f"{error.filename}: {error.strerror}"
+
+    def _with_figures(self, shot: Snapshot, places: Mapping[str, tuple[str, int]]) -> Snapshot:
         before = self._readings[-1] if self._readings else None
         if before is not None and before.sums.get("running", 0) > 0:
             time.sleep(max(INTERVAL - (time.time() - before.time), 0))
-        reading = self._reading()
+        reading = self._reading(places)
         if reading is None:
             return shot
         self._readings = [one for one in self._readings if reading.time - one.time <= figures.WINDOW]
         rates = figures.rates(before, reading) if before and before is not reading else None
         return replace(shot, time=time.time(), reading=reading, rates=rates, ttft=figures.ttft(self._readings))
 
-    def _reading(self) -> Reading | None:
-        host, port = self._runtime.addresses().get("engine", ("", 0))
+    def _reading(self, places: Mapping[str, tuple[str, int]]) -> Reading | None:
+        host, port = places.get("engine", ("", 0))
         if not port:
             return None
         status, text = probe.get(f"http://{probe.reachable(host)}:{port}/metrics")

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stack.runtime.watch import Part
-from stack.status.snapshot import BAD, GOOD, TOO_MANY, Answered, Gpu, Snapshot, unwatched, verdict
+from stack.status.snapshot import BAD, GOOD, TOO_MANY, Answered, Gpu, Snapshot, unwatched
 
 UNKNOWN = "not known"
 GIB = 1 << 30
@@ -18,15 +18,16 @@ GIB = 1 << 30
 
 def screen(shot: Snapshot) -> RenderableType:
     """All of it."""
-    word, sentence = verdict(shot.parts, shot.watchers)
+    word, sentence = shot.verdict
     title = Text.assemble((shot.model or "no model", "bold"), "  ", (word, colour(word)), f"  {sentence}")
     blocks: list[RenderableType] = [title]
     where = ", ".join(filter(None, _where(shot)))
     if where:
         blocks.append(Text(where, style="dim"))
-    blocks += [Text(), _parts(shot.parts)]
+    if shot.parts:
+        blocks += [Text(), _parts(shot.parts)]
     stopped = word == "stopped"
-    gone = unwatched(shot.watchers)
+    gone = unwatched(shot.watchers) if shot.parts else ""
     if gone and gone != sentence and not stopped:
         blocks += [Text(gone, style="red")]
     blocks.append(Text())
@@ -77,7 +78,7 @@ def _figures(shot: Snapshot, stopped: bool) -> Table:
     if shot.error:
         row("last error", f"{duration(max(shot.time - shot.error.time, 0))} ago, {shot.error.part}: {shot.error.text}")
     else:
-        row("last error", "none in the logs")
+        row("last error", "none in the logs" if shot.parts else UNKNOWN)
     return table
 
 

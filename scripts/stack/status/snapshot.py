@@ -11,6 +11,8 @@ from stack.runtime.watch import CHAT, Part
 from stack.status.figures import Rates, Reading, Ttft
 
 TOO_MANY = "429"
+# Of the whole, if nobody says how its parts are.
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Snapshot:
         release: its number; 0 if there is none.
         revision: the model's commit, or empty.
         url: the gateway's address.
-        parts: engine, gateway, database and the chat page, if there is one.
+        parts: engine, gateway, database and the chat page, if there is one; empty if not known.
         watchers: whether those that start again what ends are there.
         reading: the engine's metrics.
         rates: tokens a second.
@@ -81,6 +83,7 @@ class Snapshot:
         answered: the gateway's answers.
         gpus: there may be none.
         error: the newest one; None: none in the logs.
+        unknown: why the parts are not known.
     """
 
     time: float
@@ -97,15 +100,23 @@ class Snapshot:
     answered: Answered | None = None
     gpus: Sequence[Gpu] | None = field(default=None)
     error: LastError | None = None
+    unknown: str = ""
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """A word for the whole stack and what clients have of it; see `verdict`."""
+        if not self.parts:
+            return UNKNOWN, f"how it is cannot be found out: {self.unknown}"
+        return verdict(self.parts, self.watchers)
 
     @property
     def state(self) -> str:
-        """One word; see `verdict`."""
-        return verdict(self.parts, self.watchers)[0]
+        """The word."""
+        return self.verdict[0]
 
     def data(self) -> dict[str, Any]:
         """For programs; docs/status.md says what each means."""
-        word, sentence = verdict(self.parts, self.watchers)
+        word, sentence = self.verdict
         reading, answered = self.reading, self.answered
         return {
             "time": round(self.time, 3),
@@ -141,10 +152,14 @@ def verdict(parts: Sequence[Part], watchers: Mapping[str, bool]) -> tuple[str, s
     """A word for the whole stack and what clients have of it.
 
     ready, degraded (serves, but not as it should), starting, draining, down (serves nobody), or stopped.
+
+    Args:
+        parts: at least the three that are always there.
+        watchers: name -> whether it is there.
     """
     needed = {part.name: part for part in parts if part.name != CHAT}
     states = {name: part.state for name, part in needed.items()}
-    if not states or set(states.values()) == {STOPPED}:
+    if set(states.values()) == {STOPPED}:
         return STOPPED, "nothing runs: ./runMe.sh starts it"
     engine, gateway = states.get("engine", STOPPED), states.get("gateway", STOPPED)
     if gateway == DRAINING:

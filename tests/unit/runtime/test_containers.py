@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from stack.errors import RunError
 from stack.runtime import containers, engine_log, probe
 from stack.runtime.containers import CHAT_CONTAINER, CONTAINERS, Container
 from stack.runtime.probe import Health
@@ -75,7 +76,9 @@ class Docker:
         self.asked.append(argv)
         if argv[:3] == ["docker", "container", "inspect"]:
             missing = set(argv[3:]) - {entry["Name"].lstrip("/") for entry in self.there}
-            return subprocess.CompletedProcess(argv, bool(missing), json.dumps(self.there), "")
+            said = "WARNING: Error loading config file: /root/.docker/config.json: permission denied\n"
+            said += "".join(f"Error response from daemon: No such container: {name}\n" for name in missing)
+            return subprocess.CompletedProcess(argv, bool(missing), json.dumps(self.there), said)
         if argv[:2] == ["docker", "events"]:
             return subprocess.CompletedProcess(argv, 0, self.events)
         if argv[:2] == ["docker", "exec"] and argv[3] == "cat":
@@ -112,10 +115,41 @@ def test_nothing_is_there(docker: Docker) -> None:
     assert docker.asked == [["docker", "container", "inspect", "litellm_db", "vllm-container", "litellm", "litellm_chat"]]
 
 
-@pytest.mark.parametrize("answer", ["", "Cannot connect to the Docker daemon"])
-def test_no_docker_is_no_container(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda argv, **_: subprocess.CompletedProcess(argv, 1, answer, ""))
-    assert containers.inspect() == {}
+NO_ENGINE = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?\n"
+
+
+@pytest.mark.parametrize("ask", [containers.inspect, containers.metrics, lambda: containers.parts(Path("/nowhere"))])
+def test_containers_that_docker_does_not_tell_of_are_not_gone(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[], Any]
+) -> None:
+    """An engine that cannot be asked is not one without containers."""
+    monkeypatch.setattr(subprocess, "run", lambda argv, **_: subprocess.CompletedProcess(argv, 1, "[]\n", NO_ENGINE))
+    with pytest.raises(RunError, match="Cannot connect to the Docker daemon"):
+        ask()
+
+
+@pytest.mark.parametrize(
+    ("ends", "why"),
+    [
+        (subprocess.CompletedProcess([], 0, "28.0.1\n", "WARNING: something\n"), ""),
+        (subprocess.CompletedProcess([], 1, "", NO_ENGINE), NO_ENGINE.strip()),
+        (
+            subprocess.CompletedProcess([], 1, "", "docker: unknown command\n\nRun 'docker --help'\n"),
+            "docker: unknown command",
+        ),
+        (subprocess.CompletedProcess([], 3, "", ""), "docker ended with 3"),
+        (subprocess.TimeoutExpired("docker", 60), "no answer within 60 s"),
+        (FileNotFoundError(2, "No such file or directory"), "docker: No such file or directory"),
+    ],
+)
+def test_why_docker_does_not_work(monkeypatch: pytest.MonkeyPatch, ends: Any, why: str) -> None:
+    def run(argv: list[str], **_: Any) -> Any:
+        if isinstance(ends, Exception):
+            raise ends
+        return ends
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert containers.why_no_engine() == why
 
 
 def test_what_is_left_out_is_not_asked(docker: Docker) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stack import hidden
+from stack import cli, hidden
+from stack.errors import Problem, RunError
 from stack.runtime.layout import Layout
 from stack.runtime.watch import Part
 from stack.status import command, figures, look, show
@@ -262,6 +263,21 @@ STATES: dict[str, tuple[str, Snapshot]] = {
         "down",
         shot(Part("engine", "stopped", "exited with 1"), watchers={"docker": True}, runtime="docker", **GONE),
     ),
+    "not-known": (
+        "unknown",
+        shot(
+            parts=[],
+            unknown="does not say which containers there are: Cannot connect to the Docker daemon",
+            watchers={"docker": False},
+            runtime="docker",
+            model="",
+            release=0,
+            revision="",
+            url="",
+            answered=None,
+            **GONE,
+        ),
+    ),
     "not-running": (
         "stopped",
         shot(
@@ -313,7 +329,6 @@ def test_only_one_state_is_ready() -> None:
             changed = [Part(name, state, "") if part.name == name else part for part in (DATABASE, ENGINE, GATEWAY)]
             assert verdict(changed, BOTH)[0] != "ready", (name, state)
     assert verdict([DATABASE, ENGINE, GATEWAY, CHAT], BOTH)[0] == "ready"
-    assert verdict([], BOTH)[0] == "stopped"
 
 
 class Runtime:
@@ -328,6 +343,8 @@ class Runtime:
         return {"engine": ("127.0.0.1", 8000), "gateway": ("127.0.0.1", 4000)}
 
     def parts(self) -> list[Part]:
+        if not self._parts:
+            raise RunError(Problem("docker", "does not say which containers there are"))
         return self._parts
 
     def watchers(self) -> dict[str, bool]:
@@ -375,6 +392,31 @@ def test_an_engine_that_hangs_is_not_asked_again(layout: Layout) -> None:
     data = Looker(layout, Runtime((DATABASE, hangs, GATEWAY))).look().data()
     assert data["requests"] is data["tokens_per_second"] is data["kv_cache"] is None
     assert data["state"] == "down"
+
+
+def test_parts_that_cannot_be_found_out_are_not_stopped(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Looker(layout, Runtime(())).look().data()
+    assert (data["state"], data["parts"]) == ("unknown", [])
+    assert "does not say which containers there are" in data["says"]
+    monkeypatch.setattr(look, "DEADLINE", 0.2)
+    monkeypatch.setattr(Runtime, "parts", lambda _: time.sleep(60))
+    data = Looker(layout, Runtime()).look().data()
+    assert (data["state"], data["says"]) == ("unknown", "how it is cannot be found out: no answer within 0.2 s")
+
+
+def test_that_no_docker_engine_answers_is_a_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2; exit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    for name, value in {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUNTIME": "docker", "STATE_DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(["status", "--json"]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["state"], shown["runtime"], shown["watchers"]) == ("unknown", "docker", {"docker": False})
+    assert "Cannot connect to the Docker daemon" in shown["says"]
+    assert cli.main(["status"]) == 1
+    assert "unknown  how it is cannot be found out" in capsys.readouterr().out
 
 
 def test_exit_status_and_watch(layout: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
