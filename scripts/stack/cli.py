@@ -266,7 +266,7 @@ def _down(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str
 
 def _status(options: argparse.Namespace, layout: Layout, environ: Mapping[str, str]) -> int:
     # A Docker engine that does not answer is a state to show, not a reason to show nothing.
-    runtime = _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True, silent=True)
+    runtime = _choose(layout, plan.early("RUNTIME", layout.root, environ), running=True)
     return status_command.run(runtime, layout, options)
 
 
@@ -373,26 +373,24 @@ def _running(layout: Layout, environ: Mapping[str, str]) -> Any:
     return _runtime(layout, plan.early("RUNTIME", layout.root, environ), running=True)
 
 
-def _runtime(layout: Layout, wanted: str, running: bool = False, silent: bool = False) -> Any:
-    """The runtime to use: the one that is asked for, else (with `running`) the one that has a stack, else what there is.
-
-    Args:
-        layout: the stack's folders.
-        wanted: docker, native or auto.
-        running: whether one that has a stack comes before what there is.
-        silent: whether docker will do that is asked for and does not answer.
+def _runtime(layout: Layout, wanted: str, running: bool = False) -> Any:
+    """The runtime to use, which works if it was asked for.
 
     Raises:
-        ConfigError: docker is asked for and does not answer.
+        ConfigError: no Docker engine answers, and RUNTIME=docker.
     """
+    runtime = _choose(layout, wanted, running)
+    if wanted == "docker":
+        runtime.require()
+    return runtime
+
+
+def _choose(layout: Layout, wanted: str, running: bool = False) -> Any:
+    """The one that is asked for, else (with `running`) the one that has a stack, else what there is."""
     from stack.runtime.docker import Docker
     from stack.runtime.native import Native
 
     native, docker = Native(layout), Docker(layout)
     if wanted == "native" or (wanted == "auto" and running and native.watch.anything_runs()):
         return native
-    if wanted == "docker":
-        if not silent:
-            docker.require()
-        return docker
-    return docker if docker.answers() else native
+    return docker if wanted == "docker" or docker.answers() else native
