@@ -7,6 +7,7 @@ that have to outlast a look are endless, or their engine stands still meanwhile 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Iterator
 from typing import IO
@@ -104,11 +105,20 @@ _TEXT = {
 }
 
 
-def read_pieces(answer: IO[bytes], path: str, count: int) -> None:
-    """Read so many pieces of text of a streamed answer; no more."""
+def read_pieces(answer: IO[bytes], path: str, count: float = math.inf) -> int:
+    """Read pieces of text of a streamed answer: so many, or those that come before the connection's time limit.
+
+    Returns:
+        How many.
+    """
     read = 0
     while read < count:
-        line = answer.readline()
+        try:
+            line = answer.readline()
+        except TimeoutError:
+            assert count == math.inf, "nothing comes"
+            break
         assert line, "the stream ended before its client went away"
         # The first of a chat is empty.
         read += line.startswith(b"data: ") and _TEXT[path] in line and b'"role":"assistant"' not in line
+    return read
