@@ -70,5 +70,13 @@ start_docker() {
     fi
     sleep 0.5
   done
+  remove_stack
   echo "a Docker engine of the tests' own runs: $(docker info --format '{{.ServerVersion}}, {{.Driver}}')"
+}
+
+# What tests left that were killed.
+remove_stack() {
+  local ours=label=com.docker.compose.project=vllm-multi-model
+  docker ps -aq --filter "$ours" | xargs -r docker rm --force >/dev/null
+  docker volume ls -q --filter "$ours" | xargs -r docker volume rm >/dev/null
 }

@@ -12,6 +12,9 @@ import figures
 import standins
 from harness import DockerStack, Stack, docker
 
+# How Docker is asked for what belongs to a stack.
+OURS = ("--filter", "label=com.docker.compose.project=vllm-multi-model")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runtime", choices=("native", "docker"), default="native", help="what the stack runs on")
@@ -57,8 +60,13 @@ def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """The stack after its first start."""
     root = tmp_path_factory.mktemp("stack")
     if request.config.getoption("--runtime", default="native") == "docker":
-        there = docker("ps", "-a", "--filter", "label=com.docker.compose.project=vllm-multi-model", "-q")
-        assert not there, "a stack runs on this Docker engine, and the tests would take it away: ./runMe.sh down"
+        assert not docker("ps", "-aq", *OURS), (
+            "a stack runs on this Docker engine, and the tests would take it away: ./runMe.sh down"
+        )
+        assert not docker("volume", "ls", "-q", *OURS), (
+            "keys and usage of a stack are on this Docker engine, and the tests would take them away: "
+            "use another engine (DOCKER_HOST), or save them (./runMe.sh backup) and remove them (docker compose down -v)"
+        )
         stack: Stack = DockerStack(root)
         stack.env |= standins.build()
     else:
@@ -70,7 +78,7 @@ def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         stack.run("down", check=False)
         stack.close()
         if stack.runtime == "docker":
-            docker("volume", "prune", "--force", "--filter", "label=com.docker.compose.project=vllm-multi-model")
+            docker("volume", "rm", *docker("volume", "ls", "-q", *OURS).split(), check=False)
 
 
 @pytest.fixture
