@@ -174,12 +174,12 @@ class Docker:
     def _fingerprint(self, env: Mapping[str, str]) -> str:
         """Changes when Compose would have something to do: the files, what they read, the images behind the names."""
         resolved = images.output(compose.argv(self.layout.root, self.gpu, "config"), env)
-        return digest(resolved + images.output(["docker", "image", "inspect", "--format", "{{.Id}}", *compose.images(env)]))
+        return digest(resolved + images.identity(*compose.images(env)))
 
     def _image(self, release: Release, env: Mapping[str, str], report: Report) -> None:
         """vllm-node's image: built, which takes a moment when nothing changed, or the one an earlier release used."""
         name = env.get("VLLM_NODE_IMAGE", "")
-        if name and images.exists(name):
+        if name and images.identity(name):
             return
         if name:
             report.note(f"the image {name} of that release is gone; it is built again")
@@ -237,7 +237,7 @@ class Docker:
         report: Report,
     ) -> Start:
         """What watches the start."""
-        image = images.output(["docker", "image", "inspect", "--format", "{{.Id}}", compose.images(env)[0]])
+        image = images.identity(compose.images(env)[0])
         key = Key(plan.served.name, inside.engine_digest, image, self.name)
         hub = hub_cache.folder(Path(os.path.expanduser(plan.resolved["HF_HOME"])), {})
         look = download.weights(inside.engine_argv[2], hub)

@@ -44,12 +44,12 @@ def running(there: Mapping[str, Container]) -> dict[str, dict[str, str]]:
     """The images that run. The engine's gets a name of its own, so that a later build does not take it away."""
     found = {}
     for part, container in there.items():
-        name, identity = container.raw["Config"]["Image"], container.raw["Image"]
+        name, image = container.raw["Config"]["Image"], container.raw["Image"]
         if part == "engine":
-            name = f"{_REPOSITORY}:{identity.removeprefix('sha256:')[:12]}"
-            subprocess.run(["docker", "tag", identity, name], capture_output=True)
-        digests = output(["docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', identity])
-        found[part] = {"name": name, "id": identity, "digests": digests}
+            name = f"{_REPOSITORY}:{image.removeprefix('sha256:')[:12]}"
+            subprocess.run(["docker", "tag", image, name], capture_output=True)
+        digests = output(["docker", "image", "inspect", "--format", '{{join .RepoDigests " "}}', image])
+        found[part] = {"name": name, "id": image, "digests": digests}
     return found
 
 
@@ -59,7 +59,7 @@ def to_start(release: Release) -> Release:
     Compose makes a container anew for another name of the same image.
     """
     own = release.images.get("engine", {})
-    if not own or own.get("id") != output(["docker", "image", "inspect", "--format", "{{.Id}}", compose.NODE_IMAGE]):
+    if not own or own.get("id") != identity(compose.NODE_IMAGE):
         return release
     return replace(release, images={**release.images, "engine": {**own, "name": compose.NODE_IMAGE}})
 
@@ -77,6 +77,6 @@ def output(argv: list[str], env: Mapping[str, str] | None = None) -> str:
     return subprocess.run(argv, capture_output=True, text=True, env=None if env is None else dict(env)).stdout.strip()
 
 
-def exists(name: str) -> bool:
-    """Whether there is an image of that name."""
-    return subprocess.run(["docker", "image", "inspect", name], capture_output=True).returncode == 0
+def identity(*names: str) -> str:
+    """What Docker knows images by, a line each; empty if there are none."""
+    return output(["docker", "image", "inspect", "--format", "{{.Id}}", *names])
