@@ -65,7 +65,7 @@ class Looker:
             },
             DEADLINE,
         )
-        parts, unknown = found["parts"] or ([], f"no answer within {DEADLINE:g} s")
+        parts, why_unknown = found["parts"] or ([], f"no answer within {DEADLINE:g} s")
         places = found["places"] or {}
         release = Releases(layout.releases).current() if found["model"] else None
         host, port = places.get("gateway", ("", 0))
@@ -74,7 +74,7 @@ class Looker:
             runtime=runtime.name,
             model=found["model"] or "",
             parts=parts,
-            unknown=unknown,
+            why_unknown=why_unknown,
             watchers=found["watchers"] or {},
             release=release.number if release else 0,
             revision=release.revision if release else "",

@@ -11,8 +11,6 @@ from stack.runtime.watch import CHAT, Part
 from stack.status.figures import Rates, Reading, Ttft
 
 TOO_MANY = "429"
-# Of the whole, if nobody says how its parts are.
-UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Snapshot:
         answered: the gateway's answers.
         gpus: there may be none.
         error: the newest one; None: none in the logs.
-        unknown: why the parts are not known.
+        why_unknown: why the parts are not known.
     """
 
     time: float
@@ -100,13 +98,13 @@ class Snapshot:
     answered: Answered | None = None
     gpus: Sequence[Gpu] | None = field(default=None)
     error: LastError | None = None
-    unknown: str = ""
+    why_unknown: str = ""
 
     @property
     def verdict(self) -> tuple[str, str]:
         """A word for the whole stack and what clients have of it; see `verdict`."""
         if not self.parts:
-            return UNKNOWN, f"how it is cannot be found out: {self.unknown}"
+            return "unknown", f"how it is cannot be found out: {self.why_unknown}"
         return verdict(self.parts, self.watchers)
 
     @property

@@ -267,7 +267,7 @@ STATES: dict[str, tuple[str, Snapshot]] = {
         "unknown",
         shot(
             parts=[],
-            unknown="does not say which containers there are: Cannot connect to the Docker daemon",
+            why_unknown="does not say which containers there are: Cannot connect to the Docker daemon",
             watchers={"docker": False},
             runtime="docker",
             model="",
